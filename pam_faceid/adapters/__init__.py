@@ -1,0 +1,1 @@
+"""One outside thing a file: cameras, models, the vault, the audit log, the sandbox."""

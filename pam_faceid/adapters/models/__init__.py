@@ -1,0 +1,1 @@
+"""ONNX models: the manifest that pins them and the networks that they hold."""

@@ -1,0 +1,1 @@
+"""Sealed reference templates and the key that opens them."""

@@ -1,0 +1,1 @@
+"""Programs: the keeper (worker), the observer, and faceid-admin."""

@@ -1,0 +1,1 @@
+"""faceid-admin: one file a command; click and rich live only here."""

@@ -1,0 +1,1 @@
+"""Pure computation: numpy, msgspec and the standard library. No I/O; clocks are passed in."""

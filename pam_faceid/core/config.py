@@ -1,0 +1,214 @@
+"""The configuration: a TOML mapping becomes a frozen, validated `Config`.
+
+Every key has a default, so an empty file is a valid configuration. An unknown key is an error, not
+a silent no-op. Units are in the names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pam_faceid.core.errors import ConfigError
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+UnitInterval = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file."""
+
+
+class CameraConfig(Section, frozen=True):
+    """`[camera]`: where frames come from.
+
+    Args:
+        device: "auto", or a stable path under /dev/v4l/by-id or /dev/v4l/by-path.
+        recording: A video file or a folder of images in place of a camera, for provisioning, demos
+            and tests. Root-owned, and named in every audit line. Empty: a live camera.
+        width, height: Wanted resolution, px.
+        pixel_format: "auto", or a V4L2 four-character code.
+        warm_up_frames: Frames thrown away after opening, while exposure settles.
+        dark_below: Mean luminance (0 to 255) under which a frame is skipped as dark.
+    """
+
+    device: str = "auto"
+    recording: str = ""
+    width: PositiveInt = 640
+    height: PositiveInt = 480
+    pixel_format: Literal["auto", "MJPG", "YUYV", "GREY"] = "auto"
+    warm_up_frames: Annotated[int, Meta(ge=0, le=60)] = 2
+    dark_below: Annotated[float, Meta(ge=0.0, le=255.0)] = 12.0
+
+
+class DetectionConfig(Section, frozen=True):
+    """`[detection]`: MTCNN.
+
+    Args:
+        min_face_px: Smallest face searched for. A person at a laptop fills far more than 80 px.
+        stage_thresholds: Probabilities that P-, R- and O-net must reach.
+    """
+
+    min_face_px: Annotated[int, Meta(ge=20, le=1000)] = 80
+    stage_thresholds: tuple[UnitInterval, UnitInterval, UnitInterval] = (0.6, 0.7, 0.7)
+
+
+class QualityConfig(Section, frozen=True):
+    """`[quality]`: the gate before a comparison. `docs/quality.md` argues each default from data.
+
+    Args: as the fields of `core.types.SampleQuality`, with `min_`, `max_`.
+    """
+
+    min_size_px: Annotated[float, Meta(ge=20.0)] = 80.0
+    max_yaw: Annotated[float, Meta(gt=0.0, le=2.0)] = 0.6
+    max_pitch: Annotated[float, Meta(gt=0.0, le=2.0)] = 0.6
+    max_roll_degrees: Annotated[float, Meta(gt=0.0, le=180.0)] = 35.0
+    min_sharpness: Annotated[float, Meta(ge=0.0)] = 15.0
+    min_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 30.0
+    max_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 225.0
+    min_contrast: Annotated[float, Meta(ge=0.0)] = 10.0
+
+
+class MatchingConfig(Section, frozen=True):
+    """`[matching]`: what counts as the same person.
+
+    Args:
+        embedder: Name of an embedder in the model manifest.
+        matcher: "nearest" compares with the closest reference, "centre" with their mean.
+        threshold: Match threshold as a cosine. Not together with `target_fmr`.
+        target_fmr: The same, as the false match rate that the model's calibration promises,
+            such as "1e-5".
+        agreeing_frames: Compared frames in a row that must reach the threshold.
+        refusing_frames: Compared frames after which a non-match is final.
+    """
+
+    embedder: str = "sface"
+    matcher: Literal["nearest", "centre"] = "nearest"
+    threshold: float | None = None
+    target_fmr: str | float | None = None
+    agreeing_frames: Annotated[int, Meta(ge=1, le=30)] = 2
+    refusing_frames: Annotated[int, Meta(ge=1, le=300)] = 15
+
+
+class AttemptConfig(Section, frozen=True):
+    """`[attempt]`: one authentication.
+
+    Args:
+        timeout_seconds: How long to look before the password is asked for.
+    """
+
+    timeout_seconds: Annotated[float, Meta(gt=0.0, le=60.0)] = 5.0
+
+
+class EnrolmentConfig(Section, frozen=True):
+    """`[enrolment]`: `faceid-admin add-user`.
+
+    Args:
+        references: Samples kept in a template.
+        timeout_seconds: How long to look for that many good ones.
+    """
+
+    references: Annotated[int, Meta(ge=1, le=64)] = 8
+    timeout_seconds: Annotated[float, Meta(gt=0.0, le=600.0)] = 60.0
+
+
+class ServiceConfig(Section, frozen=True):
+    """`[services.NAME]`: what one PAM service may do.
+
+    Args:
+        enabled: False turns the face off for this service without touching pam.d.
+    """
+
+    enabled: bool = True
+
+
+class Config(Section, frozen=True):
+    """Everything that a sysadmin can set."""
+
+    camera: CameraConfig = CameraConfig()
+    detection: DetectionConfig = DetectionConfig()
+    quality: QualityConfig = QualityConfig()
+    matching: MatchingConfig = MatchingConfig()
+    attempt: AttemptConfig = AttemptConfig()
+    enrolment: EnrolmentConfig = EnrolmentConfig()
+    services: dict[str, ServiceConfig] = {}
+
+    def service_enabled(self, service: str) -> bool:
+        """Whether the face may be used for a PAM service."""
+        return self.services.get(service, ServiceConfig()).enabled
+
+
+DEFAULT_TARGET_FMR = 1e-5
+
+
+def target_fmr(matching: MatchingConfig) -> float | None:
+    """Return the wanted false match rate, or None when a plain threshold is set."""
+    if matching.threshold is not None:
+        return None
+    if matching.target_fmr is None:
+        return DEFAULT_TARGET_FMR
+    return float(matching.target_fmr)
+
+
+def parse_config(mapping: Mapping[str, object], *, origin: str) -> Config:
+    """Validate a parsed TOML document.
+
+    Args:
+        mapping: What the TOML parser returned.
+        origin: The file's name, for messages.
+
+    Raises:
+        ConfigError: A key is unknown, has the wrong type or a value that is not allowed. The
+            message names the file and the key.
+    """
+    try:
+        config = msgspec.convert(mapping, Config)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `")
+        key = where.rstrip("`").removeprefix("$").removeprefix(".")
+        at = f" [{key}]" if key else ""
+        raise ConfigError(
+            f"{origin}{at}: {message}", hint="see pam_faceid.toml(5); faceid-admin config check"
+        ) from error
+    _check_matching(config.matching, origin)
+    if config.quality.min_brightness >= config.quality.max_brightness:
+        raise ConfigError(
+            f"{origin} [quality]: min_brightness must be lower than max_brightness",
+            hint="remove one of the two to get its default",
+        )
+    return config
+
+
+def _check_matching(matching: MatchingConfig, origin: str) -> None:
+    where = f"{origin} [matching]"
+    if matching.threshold is not None:
+        if matching.target_fmr is not None:
+            raise ConfigError(
+                f"{where}: threshold and target_fmr are both set",
+                hint="keep one: each determines the other",
+            )
+        # Written so that NaN is refused. At 0 or below, half of all strangers would match.
+        if not 0.0 < matching.threshold < 1.0:
+            raise ConfigError(
+                f"{where}: threshold = {matching.threshold} is not a cosine between 0 and 1",
+                hint="a usual value is 0.47; or set target_fmr instead",
+            )
+    if matching.target_fmr is not None:
+        try:
+            rate = float(matching.target_fmr)
+        except ValueError:
+            rate = math.nan
+        if not 0.0 < rate <= 0.01:
+            raise ConfigError(
+                f"{where}: target_fmr = {matching.target_fmr!r} is not a rate in (0, 0.01]",
+                hint='write it like target_fmr = "1e-5"',
+            )
+    if matching.refusing_frames < matching.agreeing_frames:
+        raise ConfigError(
+            f"{where}: refusing_frames is lower than agreeing_frames, so nobody could match",
+            hint="raise refusing_frames",
+        )

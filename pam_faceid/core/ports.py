@@ -1,0 +1,111 @@
+"""What the core needs of the outside world, as protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pam_faceid.core.types import Embedding, Face, Frame, Observation, ReferenceTemplate
+
+
+class FrameSource(Protocol):
+    """A camera, or a recording in its place."""
+
+    @property
+    def is_recording(self) -> bool:
+        """True when no live camera is behind it. The audit line says so."""
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield frames until the source ends or `close` is called.
+
+        Raises:
+            CameraError: It cannot be opened, is busy, vanished or gives no usable frame.
+        """
+
+    def close(self) -> None:
+        """Release the device. Safe to call twice."""
+
+
+class FaceDetector(Protocol):
+    """Finds faces."""
+
+    def detect(self, pixels: NDArray[np.uint8]) -> Sequence[Face]:
+        """Return every face in (H, W, 3) uint8 RGB, largest first."""
+
+
+class Embedder(Protocol):
+    """Turns one face into a unit vector."""
+
+    @property
+    def model_id(self) -> str:
+        """`name@sha256-prefix`."""
+
+    def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+        """Return the normalised crop that the model wants, (S, S, 3) uint8 RGB."""
+
+    def embed(self, crop: NDArray[np.uint8]) -> Embedding:
+        """Return the embedding of a crop made by `crop`."""
+
+
+class Observer(Protocol):
+    """The pixel side: looks at frames and says what it saw."""
+
+    def observations(self) -> Iterator[Observation]:
+        """Yield one observation a frame until the source ends.
+
+        Raises:
+            CameraError, ModelError: The source or a model failed.
+        """
+
+    def close(self) -> None:
+        """Stop looking and release camera and process."""
+
+
+class TemplateStore(Protocol):
+    """Sealed reference templates by user."""
+
+    def load(self, user: str, uid: int) -> ReferenceTemplate:
+        """Open one template.
+
+        Raises:
+            NotEnrolledError: There is none.
+            VaultError: It is there and must not be believed; the message says why.
+        """
+
+    def save(self, template: ReferenceTemplate, *, replace: bool) -> None:
+        """Seal and store one template atomically.
+
+        Raises:
+            VaultError: It exists and `replace` is false, or it cannot be written.
+        """
+
+    def remove(self, user: str) -> None:
+        """Delete one template. Raises NotEnrolledError when there is none."""
+
+    def users(self) -> list[str]:
+        """Names that have a template file, sorted."""
+
+
+class KeyProvider(Protocol):
+    """Where the template key comes from."""
+
+    def key(self) -> bytes:
+        """Return 32 bytes.
+
+        Raises:
+            VaultError: It is missing, or not as private as it must be.
+        """
+
+
+class AuditLog(Protocol):
+    """One line an attempt, durable before the reply is sent."""
+
+    def record(self, event: str, **fields: str | int | float | bool | None) -> None:
+        """Append one line.
+
+        Raises:
+            AuditError: It could not be made durable.
+        """

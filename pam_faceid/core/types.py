@@ -1,0 +1,245 @@
+"""The nouns of an authentication. Terms follow ISO/IEC 2382-37; see docs/glossary.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pam_faceid.core.errors import FaceIdError
+
+UNIT_NORM_TOLERANCE: Final = 1e-3
+
+
+class Outcome(str, Enum):
+    """How an authentication ended. The values are the words of the wire protocol."""
+
+    MATCH = "match"
+    NON_MATCH = "non_match"
+    PRESENTATION_ATTACK = "presentation_attack"
+    SKIPPED = "skipped"
+    LOCKED_OUT = "locked_out"
+    NOT_PERMITTED = "not_permitted"
+    NOT_ENROLLED = "not_enrolled"
+    FAILURE_TO_ACQUIRE = "failure_to_acquire"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Refusal(str, Enum):
+    """Why a sample is not compared. `core.quality.ADVICE` says what the person can do."""
+
+    NO_FACE = "no_face"
+    SEVERAL_FACES = "several_faces"
+    TOO_SMALL = "too_small"
+    AT_THE_EDGE = "at_the_edge"
+    TURNED_AWAY = "turned_away"
+    TILTED = "tilted"
+    LOOKING_UP_OR_DOWN = "looking_up_or_down"
+    BLURRED = "blurred"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+
+
+class Spectrum(str, Enum):
+    """The light that a camera sees."""
+
+    COLOUR = "colour"
+    INFRARED = "infrared"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One image from a camera.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB; a grey camera repeats its channel.
+        captured_at: Seconds on the monotonic clock of the capturing process.
+        spectrum: The light it was taken in.
+        origin: Where it came from, for messages: a device or a file, never the pixels.
+    """
+
+    pixels: NDArray[np.uint8] = field(repr=False)
+    captured_at: float
+    spectrum: Spectrum = Spectrum.COLOUR
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """One detected face.
+
+    Args:
+        box: (4,) float32, px: left, top, right, bottom.
+        points: (5, 2) float32, px: the person's right eye, left eye, nose, right and left mouth
+            corner as they lie in the image from left to right.
+        score: The detector's probability that this is a face, 0 to 1.
+    """
+
+    box: NDArray[np.float32]
+    points: NDArray[np.float32]
+    score: float
+
+    @property
+    def size_px(self) -> float:
+        """The longer side of the box."""
+        return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """A face as a unit vector in the space of one model.
+
+    Args:
+        vector: (D,) float32 of unit Euclidean norm.
+        model_id: `name@sha256-prefix` of the model; vectors of two models cannot be compared.
+
+    Raises:
+        FaceIdError: The vector is not a finite float32 unit vector.
+    """
+
+    vector: NDArray[np.float32] = field(repr=False)
+    model_id: str
+
+    def __post_init__(self) -> None:
+        if self.vector.ndim != 1 or self.vector.dtype != np.float32:
+            raise FaceIdError(
+                f"an embedding is a float32 vector, not {self.vector.dtype} {self.vector.shape}"
+            )
+        norm = float(np.linalg.norm(self.vector))
+        # Written so that NaN fails.
+        if not abs(norm - 1.0) <= UNIT_NORM_TOLERANCE:
+            raise FaceIdError(f"an embedding has unit norm, not {norm:.6f}")
+
+
+@dataclass(frozen=True, slots=True)
+class SampleQuality:
+    """What the quality gate measured on one face. See `core.quality` for how.
+
+    Args:
+        size_px: Longer side of the face box.
+        yaw: Turn to the side told from five points; 0 is frontal, +-1 a profile. No unit.
+        pitch: Nod told from five points; 0 is level, negative looks up. No unit.
+        roll_degrees: Tilt of the line between the eyes.
+        sharpness: Variance of the Laplacian of the aligned face.
+        brightness: Mean luminance of the aligned face, 0 to 255.
+        contrast: Standard deviation of that luminance.
+    """
+
+    size_px: float
+    yaw: float
+    pitch: float
+    roll_degrees: float
+    sharpness: float
+    brightness: float
+    contrast: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """What the pixel side makes of one frame: a refusal, or a probe. Holds no pixels.
+
+    Args:
+        index: Number of the frame in this attempt, from 0.
+        captured_at: Seconds, monotonic.
+        refusal: Why the sample cannot be compared; None exactly when `embedding` is there.
+        quality: Measured when one face was found, else None.
+        embedding: The probe.
+        stage_ms: Milliseconds that each stage took: capture, detect, align, embed.
+        origin: The frame's origin.
+    """
+
+    index: int
+    captured_at: float
+    refusal: Refusal | None
+    quality: SampleQuality | None
+    embedding: Embedding | None
+    stage_ms: dict[str, float]
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.refusal is None) != (self.embedding is not None):
+            raise FaceIdError("an observation is either refused or has an embedding")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """One enrolled embedding of a person.
+
+    Args:
+        embedding: The sample's embedding.
+        enrolled_at: Seconds since the epoch.
+        quality: Of the sample it was made from.
+        source: What it was made from: a camera's name or a file's name, for `show-user`.
+    """
+
+    embedding: Embedding
+    enrolled_at: float
+    quality: SampleQuality
+    source: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReferenceTemplate:
+    """Everything that enrolment keeps of one person.
+
+    Args:
+        user: Login name.
+        uid: Numeric user id at enrolment.
+        model_id: The model of every reference.
+        references: At least one.
+        created_at: Seconds since the epoch.
+    """
+
+    user: str
+    uid: int
+    model_id: str
+    references: tuple[Reference, ...]
+    created_at: float
+
+    def __post_init__(self) -> None:
+        if not self.references:
+            raise FaceIdError(f"the template of {self.user!r} has no references")
+        if any(r.embedding.model_id != self.model_id for r in self.references):
+            raise FaceIdError(f"the template of {self.user!r} mixes embeddings of several models")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameEvidence:
+    """What one observed frame says about the claim.
+
+    Args:
+        index: The frame's number.
+        score: Comparison score, cosine, -1 to 1; None when the sample was refused.
+        refusal: Why there is no score.
+    """
+
+    index: int
+    score: float | None
+    refusal: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of one authentication. Only `core.policy.decide` makes one that matches.
+
+    Args:
+        outcome: How it ended.
+        best_score: Highest comparison score seen, None when nothing was compared.
+        threshold: The match threshold, cosine.
+        frames: Frames observed.
+        compared: Frames compared.
+        advice: The refusal seen most often, None when none was.
+    """
+
+    outcome: Outcome
+    best_score: float | None
+    threshold: float
+    frames: int
+    compared: int
+    advice: Refusal | None = None
+
+    def __bool__(self) -> bool:
+        raise TypeError("a verdict is not a truth value: write `verdict.outcome is Outcome.MATCH`")

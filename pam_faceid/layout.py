@@ -1,0 +1,61 @@
+"""Where everything lives. One root moves it all, for demos, tests and images of other machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SERVICE_USER: Final = "faceid"
+PROGRAM_DIR: Final = Path("/opt/pam_faceid")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths under one root.
+
+    Args:
+        root: "/" on an installed machine.
+    """
+
+    root: Path = Path("/")
+
+    @property
+    def config_dir(self) -> Path:
+        """Configuration, templates and key."""
+        return self.root / "etc/pam_faceid"
+
+    @property
+    def config_file(self) -> Path:
+        """root 0644."""
+        return self.config_dir / "config.toml"
+
+    @property
+    def templates(self) -> Path:
+        """root:faceid 0750, with one root:faceid 0640 file a user."""
+        return self.config_dir / "templates"
+
+    @property
+    def key_file(self) -> Path:
+        """root 0400, 32 bytes."""
+        return self.config_dir / "template.key"
+
+    @property
+    def models(self) -> Path:
+        """Shipped models and their manifest, root 0644."""
+        return self.root / "usr/share/pam_faceid/models"
+
+    @property
+    def local_models(self) -> Path:
+        """Models that a sysadmin added, with a manifest of their own, root 0644."""
+        return self.root / "usr/local/share/pam_faceid/models"
+
+    @property
+    def audit_log(self) -> Path:
+        """root 0600, one line an attempt."""
+        return self.root / "var/log/pam_faceid/audit.log"
+
+    @property
+    def pam_d(self) -> Path:
+        """The PAM service files."""
+        return self.root / "etc/pam.d"
