@@ -1,0 +1,168 @@
+"""How alike a probe and a reference template are, and how often strangers are as alike as that."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from pam_faceid.core.config import MatchingConfig, target_fmr
+from pam_faceid.core.errors import ConfigError, FaceIdError
+from pam_faceid.core.types import Embedding, ReferenceTemplate
+
+
+class CalibrationPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One measured operating point.
+
+    Args:
+        fmr: False match rate of one comparison of one image with one image.
+        threshold: The match threshold, cosine, at which it was measured.
+        low: Lower end of the 95 % interval of the rate.
+        high: Upper end.
+    """
+
+    fmr: float
+    threshold: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        # Written so that NaN is refused.
+        if not 0.0 <= self.low <= self.fmr <= self.high <= 1.0 or not self.fmr > 0.0:
+            raise ValueError(f"fmr {self.fmr} does not lie in its interval within 0 to 1")
+        if not -1.0 <= self.threshold <= 1.0:
+            raise ValueError(f"threshold {self.threshold} is not a cosine")
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model's comparison scores mean, measured by `python -m benchmarks.calibrate`.
+
+    Args:
+        data: The images that it was measured on.
+        date: When, ISO 8601.
+        genuine_pairs: Comparisons of two images of one person.
+        impostor_pairs: Comparisons of images of two people.
+        points: By falling rate and rising threshold; at least two.
+    """
+
+    data: str
+    date: str
+    genuine_pairs: int
+    impostor_pairs: int
+    points: tuple[CalibrationPoint, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.points) < 2:
+            raise ValueError("a calibration needs two points or more")
+        for upper, lower in zip(self.points, self.points[1:], strict=False):
+            if not (lower.fmr < upper.fmr and lower.threshold > upper.threshold):
+                raise ValueError("calibration points must go to lower fmr and higher threshold")
+
+
+class RateRange(NamedTuple):
+    """Where a false match rate lies; both ends are the same inside a calibration."""
+
+    low: float
+    high: float
+
+
+def compare(
+    probe: Embedding, template: ReferenceTemplate, matcher: Literal["nearest", "centre"]
+) -> float:
+    """Return the comparison score: a cosine, -1 to 1, higher for more alike.
+
+    Args:
+        probe: The embedding of one frame.
+        template: What it is claimed to match.
+        matcher: "nearest" takes the best of the references, "centre" their mean.
+
+    Raises:
+        FaceIdError: Probe and template are of two models, or of two lengths, or the references
+            cancel each other out: there is no score.
+    """
+    if probe.model_id != template.model_id:
+        raise FaceIdError(
+            f"the probe is of model {probe.model_id}, the template of {template.user!r} "
+            f"of {template.model_id}: their vectors cannot be compared",
+            hint=f"enrol again: faceid-admin add-user {template.user} --replace",
+        )
+    if any(r.embedding.vector.shape != probe.vector.shape for r in template.references):
+        raise FaceIdError(
+            f"the template of {template.user!r} holds vectors of another length than the probe's"
+        )
+    references = np.stack([r.embedding.vector for r in template.references]).astype(np.float64)
+    references /= np.linalg.norm(references, axis=1, keepdims=True)
+    vector = probe.vector.astype(np.float64)
+    vector /= np.linalg.norm(vector)
+    if matcher == "nearest":
+        return float(np.max(references @ vector))
+    centre = references.mean(axis=0)
+    norm = float(np.linalg.norm(centre))
+    if not norm > 0.0:
+        raise FaceIdError(f"the references of {template.user!r} cancel each other out")
+    return float(centre @ vector) / norm
+
+
+def threshold_for(fmr: float, calibration: Calibration) -> float:
+    """Return the match threshold, cosine, that a false match rate needs.
+
+    Between two points the threshold is linear in the logarithm of the rate. Nothing is guessed
+    beyond the points: a rate that was never measured has no threshold.
+
+    Raises:
+        ConfigError: The rate lies outside the calibration.
+    """
+    points = calibration.points
+    if not points[-1].fmr <= fmr <= points[0].fmr:
+        raise ConfigError(
+            f"a false match rate of {fmr:g} is outside what was measured: "
+            f"{points[-1].fmr:g} to {points[0].fmr:g}",
+            hint="choose a target_fmr in that range, or set threshold as a cosine",
+        )
+    # numpy.interp wants rising abscissae: the points run to lower rates.
+    rates = [-math.log(point.fmr) for point in points]
+    return float(np.interp(-math.log(fmr), rates, [point.threshold for point in points]))
+
+
+def fmr_at(threshold: float, calibration: Calibration) -> RateRange:
+    """Return the false match rate at a match threshold, or the bounds that are known of it.
+
+    Outside the calibration's points one end of the range is 0 or 1.
+    """
+    points = calibration.points
+    if threshold < points[0].threshold:
+        return RateRange(points[0].fmr, 1.0)
+    if not threshold <= points[-1].threshold:
+        return RateRange(0.0, points[-1].fmr)
+    logs = [math.log(point.fmr) for point in points]
+    rate = math.exp(np.interp(threshold, [point.threshold for point in points], logs))
+    return RateRange(rate, rate)
+
+
+def match_threshold(
+    matching: MatchingConfig, calibration: Calibration | None, *, model: str
+) -> float:
+    """Return the match threshold, cosine, that the configuration asks for.
+
+    Args:
+        matching: The `[matching]` table: a threshold, or a target rate.
+        calibration: Of the configured embedder; None when it was never calibrated.
+        model: The embedder's name, for messages.
+
+    Raises:
+        ConfigError: A rate is wanted that the model's calibration does not give.
+    """
+    if matching.threshold is not None:
+        return matching.threshold
+    rate = target_fmr(matching)
+    if calibration is None or rate is None:
+        raise ConfigError(
+            f"[matching] embedder {model!r} has no calibration, so target_fmr has no meaning",
+            hint="set threshold as a cosine in [matching]",
+        )
+    try:
+        return threshold_for(rate, calibration)
+    except ConfigError as error:
+        raise ConfigError(f"[matching] target_fmr, {model}: {error}", hint=error.hint) from error
