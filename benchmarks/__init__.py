@@ -1,0 +1,1 @@
+"""Measurements of the shipped pipeline, each beside its reference. See benchmarks/README.md."""
