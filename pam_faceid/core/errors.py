@@ -54,3 +54,11 @@ class ProtocolError(FaceIdError):
 
 class EnrolmentError(FaceIdError):
     """The samples do not make a reference template."""
+
+
+class AccountError(FaceIdError):
+    """A name is not that of a local account, or the person's password was not confirmed."""
+
+
+class PamStackError(FaceIdError):
+    """A PAM service file cannot be read or written, or must not be edited as asked."""
