@@ -1,0 +1,45 @@
+# make test: everything. make check: the checks that need no root. make lock: refresh the pins.
+PYTHON ?= .venv/bin/python
+BIN := $(dir $(PYTHON))
+SHELL_FILES := install.sh test.sh .ci/run
+LOCK := $(BIN)uv pip compile pyproject.toml --no-config --universal --python-version 3.10 \
+	--only-binary :all: --generate-hashes --no-annotate --no-emit-index-url --quiet \
+	--custom-compile-command "make lock"
+
+.PHONY: test check lint types layers shell manuals clean-text lock portraits
+
+test:
+	./test.sh
+
+check: lint types layers shell manuals clean-text
+
+lint:
+	$(BIN)ruff check .
+	$(BIN)ruff format --check .
+
+types:
+	$(BIN)mypy
+
+layers:
+	$(BIN)lint-imports --no-cache
+
+shell:
+	shellcheck $(SHELL_FILES)
+
+manuals:
+	mandoc -T lint -W warning docs/man/*.[158]
+
+# What belongs to the machine of whoever wrote a line does not belong in the repository.
+clean-text:
+	$(BIN)pytest -q tests/unit/test_repository_text.py
+
+lock:
+	$(PYTHON) -m pip install --quiet uv
+	$(LOCK) --output-file requirements/install.txt
+	$(LOCK) --extra test --extra check --extra models --extra build \
+		--constraint requirements/install.txt --output-file requirements/test.txt
+	printf 'setuptools\n' | $(subst pyproject.toml,-,$(LOCK)) \
+		--constraint requirements/test.txt --output-file requirements/build.txt
+
+portraits:
+	$(PYTHON) -m pam_faceid.demo.portraits

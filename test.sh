@@ -1,0 +1,67 @@
+#!/bin/bash
+# Set up and run every check and test: ./test.sh [PYTEST ARGUMENTS]
+#
+# Makes .venv from requirements/test.txt. As root it also installs the Debian packages and the
+# system user that the integration tests need; without root those tests are skipped and listed.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+readonly PACKAGES=(libpam-python pamtester sudo python3-venv shellcheck mandoc make)
+# The distribution's interpreter: the service user must be able to read its library, which it
+# cannot where a version manager keeps it in somebody's home.
+readonly PYTHON=${PYTHON:-/usr/bin/python3}
+
+say() { printf '\n== %s\n' "$*"; }
+
+install_packages() {
+    local package missing=()
+    for package in "${PACKAGES[@]}"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' \
+            || missing+=("$package")
+    done
+    if ((${#missing[@]})); then
+        say "installing ${missing[*]}"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${missing[@]}" \
+            </dev/null >/dev/null
+    fi
+}
+
+create_service_user() {
+    getent passwd faceid >/dev/null && return
+    say "creating the system user faceid"
+    useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin faceid
+}
+
+make_environment() {
+    local stamp=.venv/requirements.sha256
+    if ! sha256sum --check --status "$stamp" 2>/dev/null; then
+        say "making .venv with $($PYTHON --version)"
+        rm -rf .venv
+        "$PYTHON" -m venv .venv
+        .venv/bin/pip install --quiet --disable-pip-version-check \
+            --require-hashes --only-binary :all: -r requirements/test.txt
+        .venv/bin/pip install --quiet --disable-pip-version-check \
+            --no-deps --no-build-isolation --no-index --editable .
+        sha256sum requirements/test.txt pyproject.toml >"$stamp"
+    fi
+}
+
+main() {
+    if ((EUID == 0)); then
+        install_packages
+        create_service_user
+    else
+        say "not root: the tests marked 'root' (libpam, sudo, installation) are left out"
+    fi
+    make_environment
+
+    local failed=0
+    say "checks"
+    make --no-print-directory --keep-going check || failed=1
+    say "tests"
+    .venv/bin/pytest "$@" || failed=1
+    ((failed == 0)) || { say "failed"; exit 1; }
+}
+
+main "$@"
