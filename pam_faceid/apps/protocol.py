@@ -1,0 +1,234 @@
+"""What the processes say to each other: one JSON object a line over a Unix stream socket.
+
+hook -> worker: `Authenticate`, then perhaps `Skip`. worker -> hook: `Within`, any number of `Info`,
+one `Ended`. worker -> observer: one `Order`, then the recording's descriptors. observer -> worker:
+any number of `Seen` and `Unreadable`, at last `Failed` or `Finished`.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+import numpy as np
+
+from pam_faceid.adapters.models.manifest import ModelSpec
+from pam_faceid.core.config import CameraConfig, DetectionConfig, QualityConfig
+from pam_faceid.core.errors import ProtocolError
+from pam_faceid.core.types import Embedding, Observation, Outcome, Refusal, SampleQuality
+
+MAX_LINE_BYTES: Final = 65536
+MAX_DESCRIPTORS: Final = 200  # the kernel passes 253 in one message
+
+T = TypeVar("T")
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=True):
+    """A line on the wire."""
+
+
+class Authenticate(Message, frozen=True, tag="authenticate"):
+    """hook -> worker: authenticate this user for this service."""
+
+    user: str
+    service: str
+    rhost: str = ""
+    tty: str = ""
+
+
+class Skip(Message, frozen=True, tag="skip"):
+    """hook -> worker: the person wants to type the password."""
+
+
+class Within(msgspec.Struct, frozen=True):
+    """worker -> hook: the outcome follows within this many seconds."""
+
+    within: float
+
+
+class Info(msgspec.Struct, frozen=True):
+    """worker -> hook: show this to the person."""
+
+    info: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """worker -> hook: the last line."""
+
+    outcome: Outcome
+
+
+class RecordedFile(msgspec.Struct, frozen=True):
+    """One file of a recording; its descriptor follows the order."""
+
+    name: str
+    kind: str
+
+
+class Order(Message, frozen=True, tag="observe"):
+    """worker -> observer: look through this camera with these models.
+
+    Args:
+        recording: Files that stand in for the camera; empty for a live one.
+        loop: Show the recording over and over, as a camera would.
+        optimise: Spend time on loading to gain it on each frame: for long runs.
+    """
+
+    camera: CameraConfig
+    detection: DetectionConfig
+    quality: QualityConfig
+    detector: tuple[ModelSpec, ModelSpec, ModelSpec]
+    embedder: ModelSpec
+    recording: tuple[RecordedFile, ...] = ()
+    loop: bool = False
+    optimise: bool = False
+    threads: int = 2
+
+
+class Seen(Message, frozen=True, tag="seen"):
+    """observer -> worker: an observation, with the embedding as little-endian float32."""
+
+    index: int
+    captured_at: float
+    refusal: Refusal | None
+    quality: SampleQuality | None
+    vector: bytes | None
+    stage_ms: dict[str, float]
+    origin: str
+
+    @classmethod
+    def of(cls, observation: Observation) -> Seen:
+        """Wrap an observation for the wire."""
+        embedding = observation.embedding
+        return cls(
+            index=observation.index,
+            captured_at=observation.captured_at,
+            refusal=observation.refusal,
+            quality=observation.quality,
+            vector=None if embedding is None else embedding.vector.astype("<f4").tobytes(),
+            stage_ms=observation.stage_ms,
+            origin=observation.origin,
+        )
+
+    def observation(self, *, model_id: str, dimensions: int) -> Observation:
+        """Rebuild the observation. The observer is not trusted to say which model it used.
+
+        Raises:
+            ProtocolError: The vector has another length than the model's.
+            FaceIdError: It is not a unit vector, or comes with a refusal.
+        """
+        embedding = None
+        if self.vector is not None:
+            if len(self.vector) != 4 * dimensions:
+                raise ProtocolError(f"the observer sent a vector of {len(self.vector)} bytes")
+            vector = np.frombuffer(self.vector, "<f4").astype(np.float32)
+            embedding = Embedding(vector, model_id)
+        return Observation(
+            index=self.index,
+            captured_at=self.captured_at,
+            refusal=self.refusal,
+            quality=self.quality,
+            embedding=embedding,
+            stage_ms=self.stage_ms,
+            origin=self.origin,
+        )
+
+
+class Failed(Message, frozen=True, tag="failed"):
+    """observer -> worker: it cannot go on. `error` is the class name in core.errors."""
+
+    error: str
+    message: str
+    hint: str
+
+
+class Unreadable(Message, frozen=True, tag="unreadable"):
+    """observer -> worker: one file of a recording was left out; the rest goes on."""
+
+    name: str
+    message: str
+    hint: str
+
+
+class Finished(Message, frozen=True, tag="finished"):
+    """observer -> worker: the recording has been seen to its end."""
+
+
+class Channel:
+    """One end of a socket that carries lines.
+
+    Args:
+        connection: A connected stream socket, which the channel owns from now on.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._pending = b""
+
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._connection.fileno()
+
+    def send(self, message: msgspec.Struct) -> None:
+        """Send one line. Raises OSError when the other side is gone."""
+        self._connection.sendall(msgspec.json.encode(message) + b"\n")
+
+    def send_descriptors(self, descriptors: list[int]) -> None:
+        """Send open files after a line that announced how many."""
+        for start in range(0, len(descriptors), MAX_DESCRIPTORS):
+            batch = descriptors[start : start + MAX_DESCRIPTORS]
+            socket.send_fds(self._connection, [b"."], batch)
+
+    def receive_descriptors(self, count: int) -> list[int]:
+        """Receive as many open files as were announced."""
+        received: list[int] = []
+        while len(received) < count:
+            data, descriptors, _, _ = socket.recv_fds(self._connection, 1, MAX_DESCRIPTORS)
+            if not data or not descriptors:
+                raise ProtocolError("the recording's files did not arrive")
+            received += descriptors
+        return received
+
+    def has_line(self) -> bool:
+        """Whether `receive` would return at once without reading."""
+        return b"\n" in self._pending
+
+    def receive(self, decode: Callable[[bytes], T]) -> T | None:
+        """Wait for one line and decode it; None when the other side is gone.
+
+        Raises:
+            ProtocolError: The line is too long or not what was expected.
+        """
+        while not self.has_line():
+            if len(self._pending) > MAX_LINE_BYTES:
+                raise ProtocolError("a line is longer than the protocol allows")
+            try:
+                received = self._connection.recv(MAX_LINE_BYTES)
+            except ConnectionError:
+                received = b""
+            if not received:
+                return None
+            self._pending += received
+        line, _, self._pending = self._pending.partition(b"\n")
+        try:
+            return decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ProtocolError(f"a line is not in the protocol: {error}") from error
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._connection.close()
+
+
+def wait_for_line(channels: list[Channel], *, until: float | None) -> Channel | None:
+    """Return the first channel that has something to read, or None at `until` (monotonic)."""
+    for channel in channels:
+        if channel.has_line():
+            return channel
+    timeout = None if until is None else max(0.0, until - time.monotonic())
+    readable, _, _ = select.select(channels, [], [], timeout)
+    return next((channel for channel in channels if channel in readable), None)

@@ -1,0 +1,185 @@
+"""One request, one reply."""
+
+from __future__ import annotations
+
+import pwd
+import socket
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from pam_faceid.apps import wiring
+from pam_faceid.apps.observer import ObserverProcess
+from pam_faceid.apps.protocol import (
+    Authenticate,
+    Channel,
+    Ended,
+    Info,
+    Skip,
+    Within,
+    wait_for_line,
+)
+from pam_faceid.core import policy
+from pam_faceid.core.errors import (
+    CameraError,
+    FaceIdError,
+    NotEnrolledError,
+)
+from pam_faceid.core.quality import ADVICE
+from pam_faceid.core.types import Observation, Outcome, Verdict
+from pam_faceid.layout import Layout
+
+STARTING_SECONDS: Final = 10.0  # to load libraries and models on a slow, cold disk
+
+LOOKING = "Looking for your face"
+
+
+class _SkippedError(Exception):
+    """The person wants to type, or the one who asked is gone."""
+
+
+class Attempt:
+    """One authentication as it goes along, and what the audit line will say of it.
+
+    Args:
+        request: Who asks.
+        layout: Where everything lives.
+        channel: The line to the hook.
+        observer: Started, not yet looking.
+    """
+
+    def __init__(
+        self, request: Authenticate, layout: Layout, channel: Channel, observer: ObserverProcess
+    ) -> None:
+        self._request = request
+        self._layout = layout
+        self._channel = channel
+        self._observer = observer
+        self._started = time.monotonic()
+        self._facts: dict[str, str | int | float | bool | None] = {}
+
+    def outcome(self) -> Outcome:
+        """Authenticate, record, and only then say how it ended."""
+        try:
+            outcome = self._authenticate()
+        except NotEnrolledError:
+            outcome = Outcome.NOT_ENROLLED
+        except _SkippedError:
+            outcome = Outcome.SKIPPED
+        except CameraError as error:
+            outcome = Outcome.FAILURE_TO_ACQUIRE
+            self._facts["error"] = str(error)
+        except FaceIdError as error:
+            outcome = Outcome.INTERNAL_ERROR
+            self._facts["error"] = str(error)
+        wiring.audit_log(self._layout).record(
+            "authenticate",
+            user=self._request.user,
+            service=self._request.service,
+            rhost=self._request.rhost,
+            tty=self._request.tty,
+            outcome=outcome.value,
+            milliseconds=round(self._elapsed_ms(), 1),
+            **self._facts,
+        )
+        return outcome
+
+    def _authenticate(self) -> Outcome:
+        from pam_faceid.adapters.configuration import load_config
+        from pam_faceid.adapters.models.manifest import load_manifests
+
+        config = load_config(self._layout)
+        limit = config.attempt.timeout_seconds
+        self._channel.send(Within(limit + STARTING_SECONDS))
+        refusal = policy.admit(
+            policy.Request(
+                user=self._request.user,
+                service=self._request.service,
+                rhost=self._request.rhost,
+                tty=self._request.tty,
+            ),
+            service_enabled=config.service_enabled(self._request.service),
+        )
+        if refusal is not None:
+            return refusal
+        try:
+            uid = pwd.getpwnam(self._request.user).pw_uid
+        except KeyError:
+            return Outcome.NOT_ENROLLED
+        manifest = load_manifests(self._layout)
+        rule = wiring.decision_rule(config, manifest)
+        self._say(LOOKING)
+        order, descriptors = wiring.order_for(config, manifest, one_shot=True)
+        self._facts["recording"] = bool(order.recording)
+        self._observer.look(order, descriptors)
+        template = wiring.template_store(self._layout).load(self._request.user, uid)
+        from pam_faceid.core.verification import verify
+
+        verdict = verify(
+            self._observations(self._started + limit),
+            template,
+            rule=rule,
+            matcher=config.matching.matcher,
+        )
+        self._note(verdict)
+        if verdict.outcome is Outcome.FAILURE_TO_ACQUIRE and verdict.advice is not None:
+            self._say(ADVICE[verdict.advice])
+        return verdict.outcome
+
+    def _observations(self, until: float) -> Iterator[Observation]:
+        """Yield what the observer sees until the time is up.
+
+        Raises:
+            _SkippedError: The hook said so, or hung up.
+            FaceIdError: The observer failed or died.
+        """
+        while True:
+            ready = wait_for_line([self._channel, self._observer.channel], until=until)
+            if ready is None:
+                return
+            if ready is self._channel:
+                self._channel.receive(msgspec.json.Decoder(Skip).decode)
+                raise _SkippedError
+            observation = self._observer.next()
+            if observation is None:
+                raise FaceIdError("the camera ended before the attempt did")
+            if observation.refusal is None:
+                self._facts.setdefault("first_probe_ms", round(self._elapsed_ms(), 1))
+            self._facts.setdefault("camera", observation.origin)
+            for stage, milliseconds in observation.stage_ms.items():
+                self._facts[f"{stage}_ms"] = round(milliseconds, 1)
+            yield observation
+
+    def _note(self, verdict: Verdict) -> None:
+        self._facts["frames"] = verdict.frames
+        self._facts["compared"] = verdict.compared
+        self._facts["threshold"] = round(verdict.threshold, 4)
+        if verdict.best_score is not None:
+            self._facts["best_score"] = round(verdict.best_score, 4)
+        if verdict.advice is not None:
+            self._facts["refused_samples"] = verdict.advice.value
+
+    def _elapsed_ms(self) -> float:
+        return (time.monotonic() - self._started) * 1e3
+
+    def _say(self, text: str) -> None:
+        self._channel.send(Info(text))
+
+
+def answer(descriptor: int, layout: Layout, observer: ObserverProcess) -> None:
+    """Read one request from a connected socket and answer it.
+
+    A request that is not in the protocol gets no answer: the hook takes a hang-up as an error.
+    """
+    channel = Channel(socket.socket(fileno=descriptor))
+    try:
+        request = channel.receive(msgspec.json.Decoder(Authenticate).decode)
+        if request is None:
+            return
+        outcome = Attempt(request, layout, channel, observer).outcome()
+        channel.send(Ended(outcome))
+    except (FaceIdError, OSError):
+        # No record or nobody to tell: silence ends in the password prompt.
+        return
