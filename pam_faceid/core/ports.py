@@ -92,8 +92,8 @@ class TemplateStore(Protocol):
 class KeyProvider(Protocol):
     """Where the template key comes from."""
 
-    def key(self) -> bytes:
-        """Return 32 bytes.
+    def key(self) -> bytearray:
+        """Return 32 bytes in a buffer of the caller's own, to be overwritten after use.
 
         Raises:
             VaultError: It is missing, or not as private as it must be.
