@@ -1,0 +1,1 @@
+"""The main job shown on two public-domain portraits, on a root tree of its own."""
