@@ -1,0 +1,96 @@
+"""Local accounts: is this name sane, does it exist, is this the person's password."""
+
+from __future__ import annotations
+
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pam_faceid.core.errors import AccountError
+
+MAX_NAME_LENGTH: Final = 200
+PASSWORD_SERVICE: Final = "pam_faceid-password"  # noqa: S105 (a PAM service, not a password)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A local account.
+
+    Args:
+        name: Login name.
+        uid: Numeric user id.
+    """
+
+    name: str
+    uid: int
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be a login name or could leave the folder of the templates.
+
+    Raises:
+        AccountError: It is empty, too long, or has a character that no login name has.
+    """
+    shown = ascii(name if len(name) <= 40 else name[:40] + "...")
+    if not name:
+        raise AccountError(
+            "the user name is empty", hint="give the login name, as `id -un` says it"
+        )
+    if "\0" in name:
+        raise AccountError(f"the user name {shown} has a NUL character in it")
+    if len(name) > MAX_NAME_LENGTH:
+        raise AccountError(
+            f"the user name {shown} has {len(name)} characters, {MAX_NAME_LENGTH} are allowed"
+        )
+    if not name.isascii():
+        raise AccountError(
+            f"the user name {shown} has characters outside ASCII",
+            hint="give the login name, not the person's full name",
+        )
+    if "/" in name or name in (".", ".."):
+        raise AccountError(f"the user name {shown} is a path, not a login name")
+    if name.startswith("-") or not name.isprintable() or set(name) & set(" :\\*?\"'"):
+        raise AccountError(f"the user name {shown} has a character that no login name has")
+
+
+def find_account(name: str) -> Account:
+    """Look a login name up on this machine.
+
+    Raises:
+        AccountError: The name is not sane, or nobody has it.
+    """
+    check_name(name)
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise AccountError(
+            f"there is no user {name!r} on this machine", hint="see `getent passwd` for the names"
+        ) from None
+    # A directory service may answer to another spelling; the template must carry the name that
+    # PAM will ask for.
+    if entry.pw_name != name:
+        raise AccountError(
+            f"the user {name!r} is called {entry.pw_name!r} here", hint=f"use {entry.pw_name!r}"
+        )
+    return Account(name=entry.pw_name, uid=entry.pw_uid)
+
+
+def password_is_right(account: Account, password: str, *, pam_d: Path) -> bool:
+    """Ask libpam whether this is the account's password, through a service without the face.
+
+    Raises:
+        AccountError: The service is not installed; libpam would silently use `other` instead.
+    """
+    service = pam_d / PASSWORD_SERVICE
+    if not service.is_file():
+        raise AccountError(
+            f"{service} is missing, so no password can be confirmed",
+            hint="run install.sh again, or pass --no-confirm as root",
+        )
+    if "\0" in password:
+        return False
+    # Imported here: it loads libpam, which few commands need.
+    import pam  # noqa: PLC0415
+
+    return bool(pam.pam().authenticate(account.name, password, service=PASSWORD_SERVICE))

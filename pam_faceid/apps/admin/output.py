@@ -1,0 +1,60 @@
+"""How results reach the terminal: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import click
+
+
+def as_json(value: object) -> None:
+    """Write one JSON document to standard output."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table with a heading line."""
+    # Imported here: drawing is not needed to take the face out of a broken machine.
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        # As Text: a file name in brackets is not markup.
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(drawn)
+
+
+def facts(pairs: Mapping[str, str]) -> None:
+    """Write name and value, one pair a line, values aligned."""
+    indent = max(map(len, pairs)) + 2
+    columns = shutil.get_terminal_size().columns
+    for name, value in pairs.items():
+        click.echo(
+            textwrap.fill(
+                value or "-",
+                width=columns,
+                initial_indent=f"{name:<{indent}}",
+                subsequent_indent=" " * indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+
+
+def local_time(seconds: float) -> str:
+    """Return seconds since the epoch as local date and minute."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def iso_time(seconds: float) -> str:
+    """Return seconds since the epoch as ISO 8601 with offset, for JSON."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
