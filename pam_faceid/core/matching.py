@@ -7,10 +7,14 @@ from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from pam_faceid.core.config import MatchingConfig, target_fmr
 from pam_faceid.core.errors import ConfigError, FaceIdError
 from pam_faceid.core.types import Embedding, ReferenceTemplate
+
+Matcher = Literal["nearest", "centre"]
+Vector = NDArray[np.float32]
 
 
 class CalibrationPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,9 +72,7 @@ class RateRange(NamedTuple):
     high: float
 
 
-def compare(
-    probe: Embedding, template: ReferenceTemplate, matcher: Literal["nearest", "centre"]
-) -> float:
+def compare(probe: Embedding, template: ReferenceTemplate, matcher: Matcher) -> float:
     """Return the comparison score: a cosine, -1 to 1, higher for more alike.
 
     Args:
@@ -92,16 +94,30 @@ def compare(
         raise FaceIdError(
             f"the template of {template.user!r} holds vectors of another length than the probe's"
         )
-    references = np.stack([r.embedding.vector for r in template.references]).astype(np.float64)
-    references /= np.linalg.norm(references, axis=1, keepdims=True)
-    vector = probe.vector.astype(np.float64)
+    references = np.stack([r.embedding.vector for r in template.references])
+    return comparison_score(probe.vector, references, matcher)
+
+
+def comparison_score(probe: Vector, references: Vector, matcher: Matcher) -> float:
+    """Return the comparison score of bare vectors of one model; see `compare`.
+
+    Args:
+        probe: (D,) of any length.
+        references: (N, D), N at least 1.
+
+    Raises:
+        FaceIdError: The references cancel each other out, so they have no centre.
+    """
+    wanted = references.astype(np.float64)
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    vector = probe.astype(np.float64)
     vector /= np.linalg.norm(vector)
     if matcher == "nearest":
-        return float(np.max(references @ vector))
-    centre = references.mean(axis=0)
+        return float(np.max(wanted @ vector))
+    centre = wanted.mean(axis=0)
     norm = float(np.linalg.norm(centre))
     if not norm > 0.0:
-        raise FaceIdError(f"the references of {template.user!r} cancel each other out")
+        raise FaceIdError("the references cancel each other out: they have no centre")
     return float(centre @ vector) / norm
 
 
