@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pam_faceid.core.errors import AccountError
+from pam_faceid.adapters.vault.templates import check_user_name
+from pam_faceid.core.errors import AccountError, VaultError
 
-MAX_NAME_LENGTH: Final = 200
 PASSWORD_SERVICE: Final = "pam_faceid-password"  # noqa: S105 (a PAM service, not a password)
 
 
@@ -26,41 +26,16 @@ class Account:
     uid: int
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that cannot be a login name or could leave the folder of the templates.
-
-    Raises:
-        AccountError: It is empty, too long, or has a character that no login name has.
-    """
-    shown = ascii(name if len(name) <= 40 else name[:40] + "...")
-    if not name:
-        raise AccountError(
-            "the user name is empty", hint="give the login name, as `id -un` says it"
-        )
-    if "\0" in name:
-        raise AccountError(f"the user name {shown} has a NUL character in it")
-    if len(name) > MAX_NAME_LENGTH:
-        raise AccountError(
-            f"the user name {shown} has {len(name)} characters, {MAX_NAME_LENGTH} are allowed"
-        )
-    if not name.isascii():
-        raise AccountError(
-            f"the user name {shown} has characters outside ASCII",
-            hint="give the login name, not the person's full name",
-        )
-    if "/" in name or name in (".", ".."):
-        raise AccountError(f"the user name {shown} is a path, not a login name")
-    if name.startswith("-") or not name.isprintable() or set(name) & set(" :\\*?\"'"):
-        raise AccountError(f"the user name {shown} has a character that no login name has")
-
-
 def find_account(name: str) -> Account:
     """Look a login name up on this machine.
 
     Raises:
         AccountError: The name is not sane, or nobody has it.
     """
-    check_name(name)
+    try:
+        check_user_name(name)
+    except VaultError as error:
+        raise AccountError(error.message, hint=error.hint) from error
     try:
         entry = pwd.getpwnam(name)
     except KeyError:

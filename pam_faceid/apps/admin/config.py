@@ -1,0 +1,124 @@
+"""`faceid-admin config`: is the file valid, and what does it come to."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from pam_faceid.apps.admin.context import Admin, pass_admin
+from pam_faceid.apps.admin.output import as_json, facts
+
+if TYPE_CHECKING:
+    from pam_faceid.adapters.models.manifest import Manifest
+    from pam_faceid.core.config import Config
+    from pam_faceid.core.matching import RateRange
+
+
+@click.group()
+def config() -> None:
+    """Check or show the configuration."""
+
+
+@config.command()
+@pass_admin
+def check(admin: Admin) -> None:
+    """Say whether the configuration is valid and its embedder is installed."""
+    settings, manifest = _load(admin)
+    threshold = _operating_point(settings, manifest).threshold
+    click.echo(f"{admin.layout.config_file}: valid; the match threshold is {threshold:.4f}")
+    if settings.camera.recording:
+        click.echo(f"! a recording stands in for the camera: {settings.camera.recording}")
+
+
+@config.command()
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
+@pass_admin
+def show(admin: Admin, *, json_wanted: bool) -> None:
+    """Show every value in effect, which of them are defaults, and the false match rate."""
+    import msgspec
+
+    from pam_faceid.core.config import Config
+
+    settings, manifest = _load(admin)
+    values = msgspec.to_builtins(settings)
+    defaults = msgspec.to_builtins(Config())
+    point = _operating_point(settings, manifest)
+    if json_wanted:
+        as_json(
+            {
+                "file": str(admin.layout.config_file),
+                "values": values,
+                "changed": [
+                    f"{section}.{key}"
+                    for section, keys in values.items()
+                    for key, value in keys.items()
+                    if value != defaults[section].get(key)
+                ],
+                "matching": {
+                    "threshold": point.threshold,
+                    "fmr": None if point.fmr is None else point.fmr._asdict(),
+                },
+            }
+        )
+        return
+    click.echo(f"# {admin.layout.config_file}; * marks what differs from the default")
+    for section, keys in values.items():
+        click.echo(f"[{section}]")
+        for key, value in keys.items():
+            mark = " " if value == defaults[section].get(key) else "*"
+            click.echo(f"{mark} {key} = {_toml(value)}")
+    click.echo("")
+    facts(
+        {
+            "match threshold": f"{point.threshold:.4f}, a cosine of {settings.matching.embedder}",
+            "false match rate": _rate(point.fmr),
+        }
+    )
+
+
+def _load(admin: Admin) -> tuple[Config, Manifest]:
+    from pam_faceid.adapters.configuration import load_config
+    from pam_faceid.adapters.models.manifest import load_manifests
+
+    return load_config(admin.layout), load_manifests(admin.layout)
+
+
+class _OperatingPoint(NamedTuple):
+    """Threshold and false match rate, each told from the other by the calibration.
+
+    Args:
+        threshold: Cosine.
+        fmr: None when the embedder has no calibration.
+    """
+
+    threshold: float
+    fmr: RateRange | None
+
+
+def _operating_point(settings: Config, manifest: Manifest) -> _OperatingPoint:
+    from pam_faceid.core.matching import fmr_at, match_threshold
+
+    spec = manifest.find(settings.matching.embedder)
+    threshold = match_threshold(settings.matching, spec.calibration, model=spec.name)
+    if spec.calibration is None:
+        return _OperatingPoint(threshold, None)
+    return _OperatingPoint(threshold, fmr_at(threshold, spec.calibration))
+
+
+def _rate(fmr: RateRange | None) -> str:
+    if fmr is None:
+        return "unknown: this model was never calibrated"
+    value = f"{fmr.low:.2g}" if fmr.low == fmr.high else f"between {fmr.low:.2g} and {fmr.high:.2g}"
+    return f"{value}, comparing one image with one image of a stranger"
+
+
+def _toml(value: object) -> str:
+    """Write one value as the file would have it; None is a key that is not set."""
+    if value is None:
+        return "(not set)"
+    if isinstance(value, dict):
+        inner = ", ".join(f"{key} = {_toml(item)}" for key, item in value.items())
+        return f"{{ {inner} }}"
+    return json.dumps(value)
