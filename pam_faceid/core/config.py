@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from pam_faceid.core.errors import ConfigError
 
-PositiveInt = Annotated[int, Meta(ge=1)]
+Pixels = Annotated[int, Meta(ge=1, le=16384)]
 UnitInterval = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
@@ -38,8 +38,8 @@ class CameraConfig(Section, frozen=True):
 
     device: str = "auto"
     recording: str = ""
-    width: PositiveInt = 640
-    height: PositiveInt = 480
+    width: Pixels = 640
+    height: Pixels = 480
     pixel_format: Literal["auto", "MJPG", "YUYV", "GREY"] = "auto"
     warm_up_frames: Annotated[int, Meta(ge=0, le=60)] = 2
     dark_below: Annotated[float, Meta(ge=0.0, le=255.0)] = 12.0
@@ -63,14 +63,14 @@ class QualityConfig(Section, frozen=True):
     Args: as the fields of `core.types.SampleQuality`, with `min_`, `max_`.
     """
 
-    min_size_px: Annotated[float, Meta(ge=20.0)] = 80.0
+    min_size_px: Annotated[float, Meta(ge=20.0, le=10000.0)] = 80.0
     max_yaw: Annotated[float, Meta(gt=0.0, le=2.0)] = 0.6
     max_pitch: Annotated[float, Meta(gt=0.0, le=2.0)] = 0.6
     max_roll_degrees: Annotated[float, Meta(gt=0.0, le=180.0)] = 35.0
-    min_sharpness: Annotated[float, Meta(ge=0.0)] = 15.0
+    min_sharpness: Annotated[float, Meta(ge=0.0, le=100000.0)] = 15.0
     min_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 30.0
     max_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 225.0
-    min_contrast: Annotated[float, Meta(ge=0.0)] = 10.0
+    min_contrast: Annotated[float, Meta(ge=0.0, le=255.0)] = 10.0
 
 
 class MatchingConfig(Section, frozen=True):
@@ -168,8 +168,7 @@ def parse_config(mapping: Mapping[str, object], *, origin: str) -> Config:
     try:
         config = msgspec.convert(mapping, Config)
     except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `")
-        key = where.rstrip("`").removeprefix("$").removeprefix(".")
+        key, message = _explain(error, mapping)
         at = f" [{key}]" if key else ""
         raise ConfigError(
             f"{origin}{at}: {message}", hint="see pam_faceid.toml(5); faceid-admin config check"
@@ -181,6 +180,29 @@ def parse_config(mapping: Mapping[str, object], *, origin: str) -> Config:
             hint="remove one of the two to get its default",
         )
     return config
+
+
+def _explain(error: msgspec.ValidationError, mapping: Mapping[str, object]) -> tuple[str, str]:
+    """Return the key that is wrong, as a path with dots, and what is wrong with it."""
+    message, _, where = str(error).partition(" - at `")
+    key = where.removesuffix("`").removeprefix("$").removeprefix(".")
+    services = mapping.get("services")
+    # msgspec writes [...] where the name of a table is free.
+    if "[...]" in key and isinstance(services, Mapping):
+        key = key.replace("[...]", f".{_wrong_service(services)}", 1)
+    found, unknown, name = message.partition("Object contains unknown field `")
+    if unknown and not found:
+        return f"{key}.{name.removesuffix('`')}".removeprefix("."), "there is no such key"
+    return key, message
+
+
+def _wrong_service(services: Mapping[str, object]) -> str:
+    for name, table in services.items():
+        try:
+            msgspec.convert(table, ServiceConfig)
+        except msgspec.ValidationError:
+            return name
+    return "*"
 
 
 def _check_matching(matching: MatchingConfig, origin: str) -> None:
