@@ -21,7 +21,7 @@ from pam_faceid.core.errors import AuditError
 DEV_LOG: Final = Path("/dev/log")
 DIRECTORY_MODE: Final = 0o750
 FILE_MODE: Final = 0o600
-MAX_TEXT: Final = 256
+MAX_TEXT: Final = 1024
 _MAX_MODE: Final = 0o640
 _AUTHPRIV_INFO: Final = (10 << 3) | 6
 _OPEN: Final = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,7 +46,7 @@ class FileAuditLog:
 
         Args:
             event: What happened.
-            fields: Anything else, in alphabetical order on the line. Text is cut after 256
+            fields: Anything else, in alphabetical order on the line. Text is cut after 1024
                 characters.
 
         Raises:
