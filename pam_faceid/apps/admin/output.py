@@ -36,18 +36,28 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def facts(pairs: Mapping[str, str]) -> None:
     """Write name and value, one pair a line, values aligned."""
     indent = max(map(len, pairs)) + 2
-    columns = shutil.get_terminal_size().columns
     for name, value in pairs.items():
-        click.echo(
-            textwrap.fill(
-                value or "-",
-                width=columns,
-                initial_indent=f"{name:<{indent}}",
-                subsequent_indent=" " * indent,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-        )
+        click.echo(paragraph(value or "-", lead=f"{name:<{indent}}", indent=" " * indent))
+
+
+def paragraph(text: str, *, lead: str, indent: str, used: int = 0) -> str:
+    """Return text wrapped to the terminal; paths and options are never broken.
+
+    Args:
+        text: What to wrap.
+        lead: Before the first line.
+        indent: Before every other line.
+        used: Columns before `lead` that the caller has written.
+    """
+    wrapped = textwrap.fill(
+        text,
+        width=shutil.get_terminal_size().columns,
+        initial_indent=" " * used + lead,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrapped[used:]
 
 
 def local_time(seconds: float) -> str:
