@@ -1,0 +1,127 @@
+"""P-, R- and O-net of MTCNN, from the state dicts that facenet-pytorch ships.
+
+Three things are folded in, all exact up to rounding: the pixel normalisation into the first
+convolution (none pads), the two-way softmax into a sigmoid of the difference of its inputs, and
+the transpose before the first dense layer into that layer's columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from recipes.graph import Graph, Weights, fold_input
+
+State = Mapping[str, Weights]
+SCALE = 1 / 128
+OFFSET = 127.5
+
+
+def pnet(state: State) -> bytes:
+    """Fully convolutional: any image in, one cell for each 2 px out."""
+    graph = Graph("pnet")
+    x = _convolution(graph, state, "conv1", "pixels", prelu="prelu1", normalise=True)
+    x = _pool(graph, "pool1", x, 2)
+    x = _convolution(graph, state, "conv2", x, prelu="prelu2")
+    x = _convolution(graph, state, "conv3", x, prelu="prelu3")
+    weight, bias = _difference(state, "conv4_1")
+    _layer(graph, "Conv", x, weight, bias, name="face", output="logit")
+    graph.node("Sigmoid", ["logit"], "probability")
+    weight, bias = state["conv4_2.weight"], state["conv4_2.bias"]
+    _layer(graph, "Conv", x, weight, bias, name="box", output="regression")
+    return graph.model(
+        {"pixels": ["n", 3, "height", "width"]},
+        {"probability": ["n", 1, "rows", "columns"], "regression": ["n", 4, "rows", "columns"]},
+    )
+
+
+def rnet(state: State) -> bytes:
+    """24x24 crops in; probability and box regression out."""
+    graph = Graph("rnet")
+    x = _convolution(graph, state, "conv1", "pixels", prelu="prelu1", normalise=True)
+    x = _pool(graph, "pool1", x, 3)
+    x = _convolution(graph, state, "conv2", x, prelu="prelu2")
+    x = _pool(graph, "pool2", x, 3)
+    x = _convolution(graph, state, "conv3", x, prelu="prelu3")
+    x = _dense(graph, state, "dense4", x, prelu="prelu4", grid=3)
+    _heads(graph, state, x, {"dense5_1": "probability", "dense5_2": "regression"})
+    return graph.model(
+        {"pixels": ["n", 3, 24, 24]}, {"probability": ["n", 1], "regression": ["n", 4]}
+    )
+
+
+def onet(state: State) -> bytes:
+    """48x48 crops in; probability, box regression and five points (all x, then all y) out."""
+    graph = Graph("onet")
+    x = _convolution(graph, state, "conv1", "pixels", prelu="prelu1", normalise=True)
+    x = _pool(graph, "pool1", x, 3)
+    x = _convolution(graph, state, "conv2", x, prelu="prelu2")
+    x = _pool(graph, "pool2", x, 3)
+    x = _convolution(graph, state, "conv3", x, prelu="prelu3")
+    x = _pool(graph, "pool3", x, 2)
+    x = _convolution(graph, state, "conv4", x, prelu="prelu4")
+    x = _dense(graph, state, "dense5", x, prelu="prelu5", grid=3)
+    _heads(
+        graph,
+        state,
+        x,
+        {"dense6_1": "probability", "dense6_2": "regression", "dense6_3": "points"},
+    )
+    return graph.model(
+        {"pixels": ["n", 3, 48, 48]},
+        {"probability": ["n", 1], "regression": ["n", 4], "points": ["n", 10]},
+    )
+
+
+def _convolution(
+    graph: Graph, state: State, name: str, x: str, *, prelu: str, normalise: bool = False
+) -> str:
+    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    if normalise:
+        weight, bias = fold_input(weight, bias, scale=SCALE, offset=OFFSET)
+    x = _layer(graph, "Conv", x, weight, bias, name=name, output=name)
+    slope = graph.weight(f"{prelu}.slope", state[f"{prelu}.weight"].reshape(-1, 1, 1))
+    return graph.node("PRelu", [x, slope], prelu)
+
+
+def _pool(graph: Graph, name: str, x: str, size: int) -> str:
+    return graph.node("MaxPool", [x], name, kernel_shape=[size, size], strides=[2, 2], ceil_mode=1)
+
+
+def _dense(graph: Graph, state: State, name: str, x: str, *, prelu: str, grid: int) -> str:
+    weight = state[f"{name}.weight"]
+    # The original flattens as (width, height, channel), ONNX as (channel, height, width).
+    weight = weight.reshape(len(weight), grid, grid, -1).transpose(0, 3, 2, 1)
+    x = graph.node("Flatten", [x], f"{name}.flat")
+    flat = weight.reshape(len(weight), -1)
+    x = _layer(graph, "Gemm", x, flat, state[f"{name}.bias"], name=name, output=name)
+    return graph.node("PRelu", [x, graph.weight(f"{prelu}.slope", state[f"{prelu}.weight"])], prelu)
+
+
+def _heads(graph: Graph, state: State, x: str, heads: Mapping[str, str]) -> None:
+    for name, output in heads.items():
+        if output == "probability":
+            weight, bias = _difference(state, name)
+            _layer(graph, "Gemm", x, weight, bias, name="face", output="logit")
+            graph.node("Sigmoid", ["logit"], output)
+        else:
+            weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+            _layer(graph, "Gemm", x, weight, bias, name=output, output=output)
+
+
+def _difference(state: State, name: str) -> tuple[Weights, Weights]:
+    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    return weight[1:] - weight[:1], bias[1:] - bias[:1]
+
+
+def _layer(
+    graph: Graph, kind: str, x: str, weight: Weights, bias: Weights, *, name: str, output: str
+) -> str:
+    inputs = [
+        x,
+        graph.weight(f"{name}.weight", np.ascontiguousarray(weight)),
+        graph.weight(f"{name}.bias", bias),
+    ]
+    attributes: dict[str, int | list[int]] = {"transB": 1} if kind == "Gemm" else {}
+    return graph.node(kind, inputs, output, **attributes)

