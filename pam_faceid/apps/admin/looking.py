@@ -1,0 +1,60 @@
+"""What `add-user` and `verify` share: naming images in place of the camera, and watching."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from pam_faceid.apps.observer import ObserverProcess
+    from pam_faceid.core.types import Observation
+
+STARTING_SECONDS: Final = 20.0  # to load libraries and models on a slow, cold disk
+
+from_option = click.option(
+    "--from",
+    "first_paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="PATH...",
+    help="Images, videos or folders of images in place of the camera.",
+)
+paths_argument = click.argument("more_paths", type=click.Path(path_type=Path), nargs=-1, metavar="")
+
+
+def recording(first_paths: Sequence[Path], more_paths: Sequence[Path]) -> list[Path] | None:
+    """Return what stands in for the camera, or None for the camera itself.
+
+    The shell expands `--from *.jpg` to one option and further arguments, so both are taken.
+
+    Raises:
+        click.UsageError: There are further arguments without `--from`.
+    """
+    if more_paths and not first_paths:
+        raise click.UsageError(f"unexpected argument {str(more_paths[0])!r}; did you mean --from?")
+    return [path.absolute() for path in (*first_paths, *more_paths)] or None
+
+
+def watch(observer: ObserverProcess, *, seconds: float | None) -> Iterator[Observation]:
+    """Yield observations until the source ends or the time is up.
+
+    Args:
+        observer: Told to look.
+        seconds: How long to look, counted from the first frame; None looks to the end.
+    """
+    from pam_faceid.apps.protocol import wait_for_line
+
+    until = None if seconds is None else time.monotonic() + STARTING_SECONDS + seconds
+    first = True
+    while wait_for_line([observer.channel], until=until) is not None:
+        observation = observer.next()
+        if observation is None:
+            return
+        if first and seconds is not None:
+            until = time.monotonic() + seconds
+            first = False
+        yield observation

@@ -1,0 +1,159 @@
+"""`faceid-admin verify`: the comparison of a login, with all its figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pam_faceid.apps import wiring
+from pam_faceid.apps.admin.context import Admin, ExitCode, pass_admin, require_root
+from pam_faceid.apps.admin.looking import from_option, paths_argument, recording, watch
+from pam_faceid.apps.admin.output import as_json, facts, table
+
+if TYPE_CHECKING:
+    from pam_faceid.apps.protocol import Unreadable
+    from pam_faceid.core.policy import DecisionRule
+    from pam_faceid.core.types import Observation, Verdict
+
+
+@click.command()
+@click.argument("name")
+@paths_argument
+@from_option
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
+@pass_admin
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    admin: Admin,
+    *,
+    name: str,
+    more_paths: tuple[Path, ...],
+    first_paths: tuple[Path, ...],
+    json_wanted: bool,
+) -> None:
+    """Compare the face before the camera with the template of NAME; nothing is unlocked.
+
+    Ends with 0 on a match and 1 otherwise.
+    """
+    require_root("opening a template")
+    paths = recording(first_paths, more_paths)
+    from pam_faceid.adapters.accounts import find_account
+    from pam_faceid.adapters.configuration import load_config
+    from pam_faceid.adapters.models.manifest import load_manifests
+    from pam_faceid.core import verification
+    from pam_faceid.core.matching import compare
+    from pam_faceid.core.types import Outcome
+
+    account = find_account(name)
+    config = load_config(admin.layout)
+    rule = wiring.decision_rule(config, load_manifests(admin.layout))
+    matcher = config.matching.matcher
+    store = wiring.template_store(admin.layout)
+    seen: list[Observation] = []
+    # The observer is forked before the template is opened, and never sees it.
+    with wiring.open_observer(config, admin.layout, recording=paths) as observer:
+        template = store.load(account.name, account.uid)
+        verdict = verification.verify(
+            _keep(watch(observer, seconds=None if paths else config.attempt.timeout_seconds), seen),
+            template,
+            rule=rule,
+            matcher=matcher,
+        )
+        unreadable = observer.unreadable
+    scores = [
+        None if o.embedding is None else compare(o.embedding, template, matcher) for o in seen
+    ]
+    if json_wanted:
+        as_json(_described(account.name, verdict, seen, scores, unreadable))
+    else:
+        if paths:
+            table(
+                ("Frame", "Score", "From"),
+                [
+                    (str(o.index), _score_or_refusal(o, s), o.origin)
+                    for o, s in zip(seen, scores, strict=True)
+                ],
+            )
+        _show(account.name, verdict, rule, seen, unreadable)
+    ctx.exit(ExitCode.DONE if verdict.outcome is Outcome.MATCH else ExitCode.REFUSED)
+
+
+def _keep(observations: Iterable[Observation], seen: list[Observation]) -> Iterator[Observation]:
+    for observation in observations:
+        seen.append(observation)
+        yield observation
+
+
+def _score_or_refusal(observation: Observation, score: float | None) -> str:
+    if observation.refusal is not None:
+        return observation.refusal.value.replace("_", " ")
+    return f"{score:.4f}"
+
+
+def stage_medians(observations: Sequence[Observation]) -> dict[str, float]:
+    """Return the median milliseconds of each stage over the frames that went through it."""
+    stages: dict[str, list[float]] = {}
+    for observation in observations:
+        for stage, milliseconds in observation.stage_ms.items():
+            stages.setdefault(stage, []).append(milliseconds)
+    return {stage: round(statistics.median(values), 2) for stage, values in stages.items()}
+
+
+def _show(
+    name: str,
+    verdict: Verdict,
+    rule: DecisionRule,
+    seen: Sequence[Observation],
+    unreadable: Sequence[Unreadable],
+) -> None:
+    from pam_faceid.core.quality import ADVICE
+
+    best = verdict.best_score
+    times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in stage_medians(seen).items())
+    pairs = {
+        "outcome": f"{verdict.outcome.value.replace('_', ' ')} ({name})",
+        "best score": "nothing was compared" if best is None else f"{best:.4f}",
+        "threshold": f"{verdict.threshold:.4f} (cosine)",
+        "frames": f"{verdict.frames} seen, {verdict.compared} compared",
+        "median ms": times or "-",
+    }
+    if verdict.advice is not None:
+        pairs["advice"] = ADVICE[verdict.advice]
+    if verdict.compared < rule.agreeing_frames and best is not None and best >= rule.threshold:
+        pairs["note"] = f"a match needs {rule.agreeing_frames} frames in a row, as at a login"
+    facts(pairs)
+    for file in unreadable:
+        click.echo(f"! left out: {file.message}", err=True)
+
+
+def _described(
+    name: str,
+    verdict: Verdict,
+    seen: Sequence[Observation],
+    scores: Sequence[float | None],
+    unreadable: Sequence[Unreadable],
+) -> dict[str, object]:
+    return {
+        "user": name,
+        "outcome": verdict.outcome.value,
+        "best_score": verdict.best_score,
+        "threshold": verdict.threshold,
+        "frames": verdict.frames,
+        "compared": verdict.compared,
+        "stage_ms": stage_medians(seen),
+        "seen": [
+            {
+                "frame": o.index,
+                "score": s,
+                "refusal": None if o.refusal is None else o.refusal.value,
+                "origin": o.origin,
+            }
+            for o, s in zip(seen, scores, strict=True)
+        ],
+        "unreadable": [{"file": u.name, "why": u.message} for u in unreadable],
+    }
