@@ -223,3 +223,43 @@ def error_rates(
             Measured(point.tar, percentiles(tars[:, column])) for column, point in enumerate(points)
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FixedThreshold:
+    """Error rates at a threshold that was set beforehand.
+
+    Args:
+        threshold: A score that reaches it matches.
+        false_matches: Impostor comparisons that reach it.
+        fmr: False match rate.
+        tar: True accept rate.
+    """
+
+    threshold: float
+    false_matches: int
+    fmr: Measured
+    tar: Measured
+
+
+def rates_at(
+    comparisons: Comparisons, thresholds: Sequence[float], *, replicates: int, seed: int
+) -> list[FixedThreshold]:
+    """Return the error rates at given thresholds, with bootstrap intervals over people."""
+    whole = comparisons.weigh()
+    fmrs = np.empty((replicates, len(thresholds)))
+    tars = np.empty((replicates, len(thresholds)))
+    draws = draw_people(comparisons.people, replicates=replicates, seed=seed)
+    for index, drawn in enumerate(draws):
+        replicate = comparisons.weigh(drawn)
+        fmrs[index] = [replicate.fmr(threshold) for threshold in thresholds]
+        tars[index] = [replicate.tar(threshold) for threshold in thresholds]
+    return [
+        FixedThreshold(
+            threshold=threshold,
+            false_matches=int(np.count_nonzero(comparisons.impostor >= threshold)),
+            fmr=Measured(whole.fmr(threshold), percentiles(fmrs[:, column])),
+            tar=Measured(whole.tar(threshold), percentiles(tars[:, column])),
+        )
+        for column, threshold in enumerate(thresholds)
+    ]

@@ -1,0 +1,153 @@
+"""`python -m benchmarks.calibrate`: what a comparison score means, written into the manifest.
+
+Compares every image of the development pairs and of the extra impostors with every other one, and
+puts thresholds, rates and their intervals into the `[model.calibration]` table of each embedder.
+Everything else in the manifest stays as it is. Labels are taken as they are: where LFW gives one
+person two names, a genuine pair counts as a false match, so the lowest rates are overstated and
+their thresholds too high, which is the safe side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.extraction import SHIPPED_MODELS, extract, load_pipeline
+from benchmarks.lfw import images_of, people_of, read_images, read_pairs
+from benchmarks.statistics import FixedThreshold, rates_at
+from benchmarks.verification import all_comparisons
+from pam_faceid.adapters.models.manifest import MANIFEST, load_manifest
+from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.matching import Calibration, CalibrationPoint
+
+RATES: Final = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
+FEWEST_FALSE_MATCHES: Final = 10  # a point that rests on fewer is left out
+DIGITS: Final = 4  # of a threshold, rounded up
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; 0, or 2 when the input cannot be used."""
+    options = _parser().parse_args(arguments)
+    try:
+        manifest = load_manifest(options.models)
+        names = options.embedder or [s.name for s in manifest.model if s.kind == "embedder"]
+        for name in names:
+            calibration = calibrate(name, options)
+            path = options.models / MANIFEST
+            text = with_calibration(path.read_text(encoding="utf-8"), name, calibration)
+            if options.dry_run:
+                print(table_text(calibration))
+            else:
+                partial = path.with_suffix(".partial")
+                partial.write_text(text, encoding="utf-8")
+                partial.replace(path)
+                load_manifest(options.models)
+    except (FaceIdError, OSError, ValueError) as error:
+        print(f"benchmarks.calibrate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def calibrate(name: str, options: argparse.Namespace) -> Calibration:
+    """Measure one embedder."""
+    pipeline = load_pipeline(options.models, name)
+    used = sorted({*images_of(read_pairs(options.pairs)), *read_images(options.extra)})
+    samples = extract(options.images, used, pipeline, cache=options.cache)
+    comparisons = all_comparisons(samples)
+    whole = comparisons.weigh()
+    wanted = [whole.operating_point(rate).threshold for rate in RATES]
+    thresholds = [_above(threshold) for threshold in wanted]
+    measured = rates_at(comparisons, thresholds, replicates=options.replicates, seed=options.seed)
+    found = sum(sample.vector is not None for sample in samples.values())
+    return Calibration(
+        data=(
+            f"LFW deep-funneled, development split: {found} images of {len(people_of(used))} "
+            f"people, every pair; {options.pairs.name} and {options.extra.name}"
+        ),
+        date=options.date.isoformat(),
+        genuine_pairs=len(comparisons.genuine),
+        impostor_pairs=len(comparisons.impostor),
+        points=tuple(
+            _point(rate, point)
+            for rate, point in zip(RATES, measured, strict=True)
+            if point.false_matches >= FEWEST_FALSE_MATCHES
+        ),
+    )
+
+
+def with_calibration(text: str, name: str, calibration: Calibration) -> str:
+    """Return a manifest's text with the calibration of one model put in or replaced.
+
+    Raises:
+        ValueError: The manifest has no such model.
+    """
+    head, *models = re.split(r"^(?=\[\[model\]\]$)", text, flags=re.MULTILINE)
+    for index, model in enumerate(models):
+        if re.search(rf'^name = "{re.escape(name)}"$', model, flags=re.MULTILINE):
+            bare = re.sub(
+                r"^\[model\.calibration\]\n.*?(?=^\[|\Z)", "", model, flags=re.MULTILINE | re.DOTALL
+            )
+            end = "\n" if index + 1 < len(models) else ""
+            models[index] = f"{bare.rstrip()}\n\n{table_text(calibration)}{end}"
+            return head + "".join(models)
+    raise ValueError(f"the manifest has no model {name!r}")
+
+
+def table_text(calibration: Calibration) -> str:
+    """Write a calibration as the TOML table of a model."""
+    lines = [
+        "[model.calibration]",
+        f'data = "{calibration.data}"',
+        f'date = "{calibration.date}"',
+        f"genuine_pairs = {calibration.genuine_pairs}",
+        f"impostor_pairs = {calibration.impostor_pairs}",
+        "points = [",
+        *(
+            f"  {{ fmr = {p.fmr:.3g}, threshold = {p.threshold:.{DIGITS}f}, "
+            f"low = {p.low:.3g}, high = {p.high:.3g} }},"
+            for p in calibration.points
+        ),
+        "]",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _above(threshold: float) -> float:
+    """Round up to where an impostor score equal to `threshold` is refused."""
+    step = 10.0**-DIGITS
+    return round((math.floor(threshold / step) + 1) * step, DIGITS)
+
+
+def _point(rate: float, measured: FixedThreshold) -> CalibrationPoint:
+    low, high = measured.fmr.interval
+    # Rounding the threshold up can only lower the rate that is stated.
+    return CalibrationPoint(
+        fmr=rate, threshold=measured.threshold, low=min(low, rate), high=max(high, rate)
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.calibrate", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--images", type=Path, required=True, help="folder of name/name_0001.jpg")
+    parser.add_argument("--pairs", type=Path, required=True, help="pairs whose images are used")
+    parser.add_argument("--extra", type=Path, required=True, help="further images, one a line")
+    parser.add_argument("--embedder", action="append", help="default: every one of the manifest")
+    parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
+    parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
+    parser.add_argument("--date", type=datetime.date.fromisoformat, default=datetime.date.today())
+    parser.add_argument("--replicates", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--dry-run", action="store_true", help="print the tables, write nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""`python -m benchmarks.templates`: what more references do to the error rates of a template.
+
+The calibration is of one image against one. A template has several references: "nearest" gives a
+stranger as many chances as there are references, "centre" one chance against a cleaner vector.
+People with enough images are enrolled from images drawn at random; the rest of theirs and one
+image of everybody else are compared with the template.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, get_args
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
+from benchmarks.lfw import people_of, person
+from benchmarks.statistics import Comparisons, FixedThreshold, rates_at
+from pam_faceid.adapters.models.manifest import load_manifest
+from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.matching import Matcher, Vector, threshold_for
+
+SIZES: Final = (1, 2, 4, 8)
+RATES: Final = (1e-3, 1e-4, 1e-5)
+FEWEST_PROBES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Error rates of one kind of template at the calibrated thresholds of `RATES`."""
+
+    matcher: Matcher
+    references: int
+    rates: list[FixedThreshold]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; 0, or 2 when the input cannot be used."""
+    options = _parser().parse_args(arguments)
+    try:
+        thresholds = calibrated_thresholds(options.models, options.embedder, RATES)
+        pipeline = load_pipeline(options.models, options.embedder)
+        names = sorted(
+            path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
+        )
+        samples = extract(options.images, names, pipeline, cache=options.cache)
+        drawn = {
+            (matcher, size): template_comparisons(
+                samples, matcher, size, draws=options.draws, seed=options.seed
+            )
+            for matcher in get_args(Matcher)
+            for size in SIZES
+        }
+        rows = [
+            Row(
+                matcher,
+                size,
+                rates_at(comparisons, thresholds, replicates=options.replicates, seed=options.seed),
+            )
+            for (matcher, size), comparisons in drawn.items()
+        ]
+    except (FaceIdError, OSError, ValueError) as error:
+        print(f"benchmarks.templates: {error}", file=sys.stderr)
+        return 2
+    enrolled = enrolled_people(samples)
+    some = next(iter(drawn.values()))
+    facts = {
+        "embedder": pipeline.embedder.model_id,
+        "images": f"{options.images}: {len(samples)} of {len(people_of(samples))} people",
+        "enrolled": f"{len(enrolled)} people, {options.draws} draws each",
+        "comparisons": f"{len(some.genuine)} genuine, {len(some.impostor)} impostor a row",
+        "bootstrap": f"{options.replicates} replicates over people, seed {options.seed}",
+        **report.machine(),
+    }
+    if options.json:
+        print(json.dumps({"facts": facts, "rows": [asdict(row) for row in rows]}, indent=2))
+    else:
+        print(report.describe(facts), _table(rows), sep="\n\n")
+    return 0
+
+
+def calibrated_thresholds(models: Path, embedder: str, rates: Sequence[float]) -> list[float]:
+    """Return the thresholds that a manifest promises for false match rates.
+
+    Raises:
+        ValueError: The embedder was never calibrated.
+        FaceIdError: The manifest cannot be read, or a rate is outside the calibration.
+    """
+    calibration = load_manifest(models).find(embedder).calibration
+    if calibration is None:
+        raise ValueError(f"{embedder} has no calibration: run benchmarks.calibrate")
+    return [threshold_for(rate, calibration) for rate in rates]
+
+
+def enrolled_people(samples: Mapping[str, Sample]) -> dict[str, list[str]]:
+    """Return the images of everybody who has enough for the largest template and for probes."""
+    by_person: dict[str, list[str]] = {}
+    for image, sample in samples.items():
+        if sample.vector is not None:
+            by_person.setdefault(person(image), []).append(image)
+    fewest = max(SIZES) + FEWEST_PROBES
+    return {name: images for name, images in by_person.items() if len(images) >= fewest}
+
+
+def template_comparisons(
+    samples: Mapping[str, Sample], matcher: Matcher, size: int, *, draws: int, seed: int
+) -> Comparisons:
+    """Enrol, and compare with the person's other images and with one image of everybody else.
+
+    The same draws come out for every matcher; a smaller template is a part of a larger one.
+    """
+    generator = np.random.default_rng(seed)
+    vectors = {i: s.vector for i, s in samples.items() if s.vector is not None}
+    people = people_of(vectors)
+    number = {name: index for index, name in enumerate(people)}
+    by_person: dict[str, list[str]] = {name: [] for name in people}
+    for image in vectors:
+        by_person[person(image)].append(image)
+    scores: list[Vector] = []
+    first: list[int] = []
+    second: list[int] = []
+    for name, images in enrolled_people(samples).items():
+        for _ in range(draws):
+            order = [images[k] for k in generator.permutation(len(images))]
+            references = np.stack([vectors[image] for image in order[:size]])
+            others = [by_person[p][generator.integers(len(by_person[p]))] for p in people]
+            probes = [*order[max(SIZES) :], *(i for i in others if person(i) != name)]
+            scores.append(
+                template_scores(np.stack([vectors[i] for i in probes]), references, matcher)
+            )
+            first += [number[name]] * len(probes)
+            second += [number[person(i)] for i in probes]
+    return Comparisons(
+        np.concatenate(scores),
+        np.array(first, dtype=np.int32),
+        np.array(second, dtype=np.int32),
+        people=len(people),
+    )
+
+
+def template_scores(probes: Vector, references: Vector, matcher: Matcher) -> Vector:
+    """Return `core.matching.comparison_score` of each row of (P, D) unit probes at once."""
+    scores: Vector
+    if matcher == "nearest":
+        scores = (probes @ references.T).max(axis=1)
+    else:
+        centre = references.mean(axis=0)
+        scores = probes @ (centre / np.float32(np.linalg.norm(centre)))
+    return scores
+
+
+def _table(rows: Sequence[Row]) -> str:
+    header = ["matcher, references"]
+    for rate in RATES:
+        header += [f"FMR at {rate:.0e}", "95 %", "x", "TAR", "95 %"]
+    lines = []
+    for row in rows:
+        cells = [f"{row.matcher}, {row.references}"]
+        for rate, at in zip(RATES, row.rates, strict=True):
+            cells += [
+                f"{at.fmr.value:.1e}",
+                report.interval(at.fmr.interval, ".1e"),
+                f"{at.fmr.value / rate:.1f}",
+                f"{at.tar.value:.4f}",
+                report.interval(at.tar.interval),
+            ]
+        lines.append(cells)
+    return report.table(header, lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.templates", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--images", type=Path, required=True, help="folder of name/name_0001.jpg")
+    parser.add_argument("--embedder", default="sface", help="its name in the manifest")
+    parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
+    parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
+    parser.add_argument("--draws", type=int, default=10, help="templates a person and size")
+    parser.add_argument("--replicates", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
