@@ -1,8 +1,9 @@
-# make test: everything. make check: the checks that need no root. make lock: refresh the pins.
+# make test: everything. make check: the checks that need no root.
+# make lock: write the pins again; make lock UPGRADE=--upgrade takes newer versions.
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
-SHELL_FILES := install.sh test.sh .ci/run
-LOCK := $(BIN)uv pip compile pyproject.toml --no-config --universal --python-version 3.10 \
+SHELL_FILES := install.sh test.sh .ci/run etc/faceid-admin
+LOCK := $(BIN)uv pip compile $(UPGRADE) --no-config --universal --python-version 3.10 \
 	--only-binary :all: --generate-hashes --no-annotate --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
@@ -35,11 +36,11 @@ clean-text:
 
 lock:
 	$(PYTHON) -m pip install --quiet uv
-	$(LOCK) --output-file requirements/install.txt
-	$(LOCK) --extra test --extra check --extra models --extra build \
+	$(LOCK) pyproject.toml --output-file requirements/install.txt
+	$(LOCK) pyproject.toml onnx_models/requirements.txt --extra test --extra check --extra build \
 		--constraint requirements/install.txt --output-file requirements/test.txt
-	printf 'setuptools\n' | $(subst pyproject.toml,-,$(LOCK)) \
+	printf 'setuptools\n' | $(LOCK) - \
 		--constraint requirements/test.txt --output-file requirements/build.txt
 
 portraits:
-	$(PYTHON) -m pam_faceid.demo.portraits
+	$(PYTHON) -m pam_faceid.demo.remake_portraits pam_faceid/demo/portraits

@@ -1,0 +1,301 @@
+#!/bin/bash
+# Install, upgrade or remove pam_faceid on Debian 12/13 and Ubuntu 22.04/24.04.
+#
+# A version is built in a directory of its own and taken into use by renaming one symbolic link,
+# so a run that fails or is interrupted leaves the version before it working. Run it again to
+# repair or to upgrade.
+set -euo pipefail
+umask 022
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
+SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly SOURCE
+readonly PYTHON=/usr/bin/python3
+readonly PROGRAM=/opt/pam_faceid
+readonly CURRENT=$PROGRAM/current
+readonly HOOK=$PROGRAM/hook.py
+readonly MODULE=/usr/lib/security/pam_python.so
+readonly SHARE=/usr/share/pam_faceid
+readonly CONFIGURATION=/etc/pam_faceid
+readonly LOGS=/var/log/pam_faceid
+readonly ADMIN=/usr/local/sbin/faceid-admin
+readonly MANUALS=/usr/local/share/man
+readonly SERVICE_USER=faceid
+readonly LOCK=/run/lock/pam_faceid-install
+
+usage() {
+    cat <<'TEXT'
+usage: ./install.sh [--demo] [--enable SERVICE]... [--dry-run]
+       ./install.sh --uninstall [--purge [--yes]] [--dry-run]
+
+Installs or upgrades pam_faceid. Templates, the key and an edited configuration are kept. No login
+of this machine changes before --enable or 'faceid-admin pam enable' asks for it.
+
+  --demo            then enrol one of two portraits and show it through real PAM; cleans up
+  --enable SERVICE  then let the face into a PAM service, such as sudo; may be repeated
+  --dry-run         print every action and take none
+  --uninstall       take the face out of every PAM service and remove the program
+  --purge           with --uninstall: remove configuration, templates, key and logs as well
+  --yes             do not ask before --purge
+  --help            this text
+TEXT
+}
+
+die() {
+    printf 'install.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+say() { printf '%s\n' "$*"; }
+
+run() {
+    if ((DRY_RUN)); then
+        printf '  %s\n' "${*@Q}"
+    else
+        "$@"
+    fi
+}
+
+read_options() {
+    DEMO=0 DRY_RUN=0 UNINSTALL=0 PURGE=0 YES=0 ENABLE=()
+    while (($#)); do
+        case $1 in
+            --demo) DEMO=1 ;;
+            --enable)
+                (($# > 1)) || die "--enable needs the name of a PAM service, such as sudo"
+                ENABLE+=("$2")
+                shift
+                ;;
+            --dry-run) DRY_RUN=1 ;;
+            --uninstall) UNINSTALL=1 ;;
+            --purge) PURGE=1 ;;
+            --yes) YES=1 ;;
+            --help | -h)
+                usage
+                exit 0
+                ;;
+            *) die "unknown option $1; see ./install.sh --help" ;;
+        esac
+        shift
+    done
+    if ((PURGE && !UNINSTALL)); then die "--purge goes with --uninstall"; fi
+    if ((UNINSTALL && (DEMO || ${#ENABLE[@]}))); then
+        die "--uninstall goes with neither --demo nor --enable"
+    fi
+}
+
+check_machine() {
+    local ID=unknown VERSION_ID='' PRETTY_NAME='this system' lacks=()
+    # shellcheck source=/dev/null
+    [[ -r /etc/os-release ]] && . /etc/os-release
+    case $ID:$VERSION_ID in
+        debian:12 | debian:13 | ubuntu:22.04 | ubuntu:24.04) ;;
+        *)
+            command -v apt-get >/dev/null || lacks+=("apt-get")
+            [[ -e $MODULE ]] || lacks+=("$MODULE (libpam-python)")
+            "$PYTHON" -I -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+                || lacks+=("$PYTHON, 3.10 or newer, with venv")
+            die "$PRETTY_NAME is not supported; Debian 12 and 13, Ubuntu 22.04 and 24.04 are.
+Missing here: $(IFS=,; printf '%s' "${lacks[*]:-nothing that was looked for, but nobody tested it}")"
+            ;;
+    esac
+    case $(uname -m) in
+        x86_64 | aarch64) ;;
+        *) die "$(uname -m) is not supported: onnxruntime has wheels for x86_64 and aarch64" ;;
+    esac
+}
+
+need_root() {
+    ((EUID == 0 || DRY_RUN)) || die "run it as root: sudo ./install.sh"
+}
+
+hold_lock() {
+    ((DRY_RUN)) && return
+    exec 9>"$LOCK"
+    flock --nonblock 9 || die "another install.sh is running"
+}
+
+# place MODE FILE DESTINATION: whoever reads the destination sees the old file or the new one.
+place() {
+    local mode=$1 file=$2 destination=$3
+    local partial
+    partial=$(dirname "$destination")/.$(basename "$destination").partial
+    run install -D --owner=root --group=root --mode="$mode" "$file" "$partial"
+    run sync "$partial"
+    run mv --force --no-target-directory "$partial" "$destination"
+}
+
+# point LINK TARGET
+point() {
+    run ln --symbolic --force --no-dereference "$2" "$1.partial"
+    run mv --force --no-target-directory "$1.partial" "$1"
+}
+
+install_packages() {
+    local package wanted=(libpam-python python3-venv) missing=()
+    ((DEMO)) && wanted+=(pamtester)
+    for package in "${wanted[@]}"; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] \
+            || missing+=("$package")
+    done
+    if ((${#missing[@]})); then
+        say "Installing packages: ${missing[*]}"
+        run apt-get update --quiet=2
+        for package in "${missing[@]}"; do
+            ((DRY_RUN)) || apt-cache show "$package" >/dev/null 2>&1 \
+                || die "this system's package sources have no $package, which pam_faceid needs"
+        done
+        run env DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes \
+            --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}"
+    fi
+    ((DRY_RUN)) && return
+    [[ -e $MODULE ]] || die "libpam-python is installed, but $MODULE is not there"
+    ldd "$MODULE" | grep -q libpython3 || die "$MODULE runs Python 2; the hook needs Python 3.10"
+    "$PYTHON" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+        || die "$PYTHON is too old; pam_faceid needs Python 3.10"
+}
+
+create_service_user() {
+    getent passwd "$SERVICE_USER" >/dev/null && return
+    say "Creating the system user $SERVICE_USER"
+    run useradd --system --user-group --no-create-home --home-dir /nonexistent \
+        --shell /usr/sbin/nologin "$SERVICE_USER"
+}
+
+remove_releases_but() {
+    local release
+    for release in "$PROGRAM"/releases/*; do
+        [[ ! -e $release || $release == "$1" ]] || run rm -rf "$release"
+    done
+}
+
+build_release() {
+    local release=$1 pip
+    pip=("$release/bin/python" -I -m pip --quiet --disable-pip-version-check --no-input
+        --no-cache-dir)
+    say "Building $release: downloads about 170 MB the first time"
+    remove_releases_but "$(readlink -f "$CURRENT" || true)" # what a run before left unfinished
+    run mkdir -p "$release/build" "$release/models"
+    run "$PYTHON" -I -m venv "$release"
+    run "${pip[@]}" install --require-hashes --only-binary :all: \
+        -r "$SOURCE/requirements/install.txt" -r "$SOURCE/requirements/build.txt"
+    run cp -R "$SOURCE"/{pam_faceid,pyproject.toml,README.md,LICENSE} "$release/build/"
+    run "${pip[@]}" install --no-deps --no-index --no-build-isolation "$release/build"
+    # Nothing that runs at login needs these: a fifth of the size.
+    run "${pip[@]}" uninstall --yes setuptools pip
+    run rm -rf "$release/build" "$release"/lib/python3*/site-packages/cv2/data/*.xml \
+        "$release"/lib/python3*/site-packages/onnxruntime/{transformers,quantization,tools}
+    run find "$release/lib" -type d -name tests -prune -exec rm -rf {} +
+    run install --mode=0644 "$SOURCE"/onnx_models/{manifest.toml,*.onnx,*.json} "$release/models/"
+    run "$release/bin/python" -I -c 'import sys
+from pathlib import Path
+from pam_faceid.adapters.models.manifest import load_manifest, read_model
+for spec in load_manifest(Path(sys.argv[1])).model: read_model(spec)' "$release/models"
+    run install --mode=0644 "$SOURCE/etc/pam_faceid/config.toml" "$release/config.toml"
+    run sync --file-system "$release"
+}
+
+# Like a package manager: an edited file stays, and the new default is laid beside it.
+install_configuration() {
+    local default=$SOURCE/etc/pam_faceid/config.toml mine=$CONFIGURATION/config.toml
+    run install -d --owner=root --group=root --mode=0755 "$CONFIGURATION"
+    run install -d --owner=root --group="$SERVICE_USER" --mode=0750 "$CONFIGURATION/templates"
+    run install -d --owner=root --group=root --mode=0750 "$LOGS"
+    if [[ ! -e $mine ]] || cmp --silent "$mine" "$CURRENT/config.toml"; then
+        cmp --silent "$default" "$mine" || place 0644 "$default" "$mine"
+    elif ! cmp --silent "$default" "$mine" && ! cmp --silent "$default" "$CURRENT/config.toml"; then
+        say "Keeping your $mine; the new default is beside it as config.toml.new"
+        place 0644 "$default" "$mine.new"
+    fi
+    place 0644 "$SOURCE/etc/pam.d/pam_faceid-password" /etc/pam.d/pam_faceid-password
+}
+
+create_key() {
+    local key=$CONFIGURATION/template.key
+    [[ -e $key ]] && return
+    say "Creating the template key"
+    run "$1/bin/python" -I -c 'import sys
+from pathlib import Path
+from pam_faceid.adapters.vault.keys import create_key_file
+create_key_file(Path(sys.argv[1]))' "$key"
+}
+
+# From here on the new version answers.
+take_into_use() {
+    local release=$1 manual
+    point "$CURRENT" "releases/$(basename "$release")"
+    run install -d --mode=0755 "$SHARE"
+    point "$SHARE/models" "$CURRENT/models"
+    place 0644 "$SOURCE/pam_faceid/hook.py" "$HOOK"
+    place 0755 "$SOURCE/etc/faceid-admin" "$ADMIN"
+    for manual in "$SOURCE"/docs/man/*.[158]; do
+        place 0644 "$manual" "$MANUALS/man${manual##*.}/$(basename "$manual")"
+    done
+    remove_releases_but "$release"
+}
+
+install_everything() {
+    local release service
+    release=$PROGRAM/releases/$(date -u +%Y%m%dT%H%M%SZ).$$
+    trap 'say "Not finished. What was installed before still works; run install.sh again." >&2' EXIT
+    install_packages
+    create_service_user
+    build_release "$release"
+    install_configuration
+    create_key "$release"
+    take_into_use "$release"
+    trap - EXIT
+    if ((!DRY_RUN)); then
+        say "Installed $("$ADMIN" --version) in $SECONDS s; $(du -sh "$PROGRAM" | cut -f1)" \
+            "in $PROGRAM"
+    fi
+    for service in "${ENABLE[@]}"; do run "$ADMIN" pam enable "$service" --yes; done
+    if ((DEMO)); then run "$ADMIN" demo; fi
+}
+
+# By hand and not through faceid-admin: it must work when the program is broken.
+unhook_services() {
+    local file partial
+    for file in /etc/pam.d/*; do
+        if [[ ! -f $file ]] || ! grep --quiet --fixed-strings "$HOOK" "$file"; then continue; fi
+        file=$(readlink -f "$file")
+        partial=$(dirname "$file")/.$(basename "$file").partial
+        say "Taking the face out of $file"
+        run cp --preserve=all "$file" "$partial"
+        run sed --in-place "\\#$HOOK#d" "$partial"
+        run sync "$partial"
+        run mv --force --no-target-directory "$partial" "$file"
+    done
+}
+
+uninstall_everything() {
+    local manual
+    if ((PURGE && !YES && !DRY_RUN)); then
+        [[ -t 0 ]] || die "--purge deletes every template; without a terminal it needs --yes"
+        read -r -p "Delete every template, the key, the configuration and the logs? [y/N] " answer
+        [[ $answer == [yY]* ]] || die "nothing was removed"
+    fi
+    unhook_services
+    for manual in "$SOURCE"/docs/man/*.[158]; do
+        run rm -f "$MANUALS/man${manual##*.}/$(basename "$manual")"
+    done
+    run rm -rf "$ADMIN" "$PROGRAM" "$SHARE" /etc/pam.d/pam_faceid-password
+    if ((PURGE)); then
+        run rm -rf "$CONFIGURATION" "$LOGS" /usr/local/share/pam_faceid /var/backups/pam_faceid
+        if getent passwd "$SERVICE_USER" >/dev/null; then run userdel "$SERVICE_USER"; fi
+        say "Removed, with every template. The packages that were installed stay."
+    else
+        say "Removed. $CONFIGURATION and $LOGS are kept; --uninstall --purge deletes them."
+    fi
+}
+
+main() {
+    read_options "$@"
+    check_machine
+    need_root
+    hold_lock
+    if ((DRY_RUN)); then say "Dry run: nothing is changed. It would run:"; fi
+    if ((UNINSTALL)); then uninstall_everything; else install_everything; fi
+}
+
+main "$@"
