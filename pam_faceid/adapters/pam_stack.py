@@ -60,7 +60,8 @@ PASSWORD_OR_HARMLESS: Final = GATES | {
 }
 
 MAX_INCLUDE_DEPTH: Final = 32
-_FIELD: Final = re.compile(r"\[[^\]]*\]?|\S+")
+_BLANKS: Final = " \t\n"
+_FIELD: Final = re.compile(r"\[[^\]]*\]?|[^ \t\n]+")
 _JUMP: Final = re.compile(r"=(\d+)")
 _DEMAND: Final = re.compile(r"=(?:bad|die)\b")
 
@@ -109,13 +110,13 @@ class Entry:
 def parse(text: str, service: str) -> tuple[Entry, ...]:
     """Return the rules of a service file in order; what libpam would not understand is left out."""
     entries = []
-    lines = text.splitlines(keepends=True)
+    lines = split_lines(text)
     index = 0
     while index < len(lines):
         first, joined = index, ""
         while index < len(lines):
             content, hash_sign, _ = lines[index].partition("#")
-            content = content.strip()
+            content = content.strip(_BLANKS)
             index += 1
             if hash_sign or not content.endswith("\\"):
                 joined += content
@@ -125,6 +126,11 @@ def parse(text: str, service: str) -> tuple[Entry, ...]:
         if entry is not None:
             entries.append(entry)
     return tuple(entries)
+
+
+def split_lines(text: str) -> list[str]:
+    """Split where libpam does; `str.splitlines` also splits at form feeds and the like."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _entry(line: str, first: int, end: int, service: str) -> Entry | None:
@@ -178,7 +184,7 @@ def insert(text: str, service: str) -> str:
             hint="the face needs a password to fall back to; add `@include common-auth` first",
         )
     _refuse_jump_across(auth, place, service)
-    lines = text.splitlines(keepends=True)
+    lines = split_lines(text)
     marker = (
         f"{MARKER_START}the face first, then the password."
         f" Undo: faceid-admin pam disable {service}\n"
@@ -195,7 +201,7 @@ def remove(text: str, service: str) -> str:
     """
     entries = parse(text, service)
     auth = auth_entries(entries)
-    lines = text.splitlines(keepends=True)
+    lines = split_lines(text)
     gone: set[int] = {i for i, line in enumerate(lines) if line.startswith(MARKER_START)}
     for entry in entries:
         if entry.is_ours:

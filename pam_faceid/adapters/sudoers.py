@@ -83,7 +83,7 @@ def _included(target: Path, *, is_folder: bool) -> list[Path]:
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     joined, first = "", 1
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         first = first if joined else number
         if line.endswith("\\"):
             joined += line[:-1] + " "

@@ -139,9 +139,9 @@ def _refuse_incomplete(root: Path) -> None:
 
 def _show_change(path: Path, old: str, new: str) -> None:
     for line in difflib.unified_diff(
-        old.splitlines(keepends=True), new.splitlines(keepends=True), str(path), f"{path} (new)"
+        pam_stack.split_lines(old), pam_stack.split_lines(new), str(path), f"{path} (new)"
     ):
-        # A service file may hold bytes that no terminal shows.
+        # A service file may hold bytes that are not text.
         shown = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         click.echo(shown, nl=not shown.endswith("\n"))
 
