@@ -23,7 +23,8 @@ from pam_faceid.layout import SERVICE_USER
 
 if TYPE_CHECKING:
     from pam_faceid.apps.protocol import Channel, Order, Unreadable
-    from pam_faceid.core.types import Observation
+    from pam_faceid.core.ports import FrameSource
+    from pam_faceid.core.types import Frame, Observation
 
 LIBRARY_ENVIRONMENT: Final = {
     "ORT_DISABLE_TELEMETRY": "1",
@@ -70,11 +71,15 @@ class ObserverProcess:
         """Have it open the source and start observing.
 
         Args:
-            descriptors: Open files of `order.recording`, in its order.
+            descriptors: Open files of `order.recording`, in its order. They are closed here.
         """
         self._order = order
-        self.channel.send(order)
-        self.channel.send_descriptors(descriptors)
+        try:
+            self.channel.send(order)
+            self.channel.send_descriptors(descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def observations(self) -> Iterator[Observation]:
         """Yield observations until the source ends. See `ports.Observer`."""
@@ -110,7 +115,10 @@ class ObserverProcess:
                 self.unreadable.append(message)
                 continue
             spec = self._order.embedder
-            return message.observation(model_id=model_id(spec), dimensions=spec.dimensions)
+            observation: Observation = message.observation(
+                model_id=model_id(spec), dimensions=spec.dimensions
+            )
+            return observation
 
     def close(self) -> None:
         """Kill the process and collect it."""
@@ -218,7 +226,7 @@ def _look(connection: socket.socket) -> None:
     # The protocol brings msgspec in: not before privilege is gone.
     from pam_faceid.apps.protocol import Channel, Finished, Seen
 
-    channel = Channel(connection)
+    channel = Channel(connection, takes_descriptors=True)
     ordered = _Ordered(channel)
     ordered.start()
     # Dynamic loading holds the interpreter lock; the reading and hashing of models does not.
@@ -235,7 +243,7 @@ def _look(connection: socket.socket) -> None:
     source = wiring.frame_source(order, ordered.descriptors)
     try:
         started = time.perf_counter()
-        for index, frame in enumerate(source.frames()):
+        for index, frame in enumerate(_frames(source, order, channel)):
             captured = time.perf_counter()
             observation = observe(
                 frame,
@@ -251,3 +259,18 @@ def _look(connection: socket.socket) -> None:
         channel.send(Finished())
     finally:
         source.close()
+
+
+def _frames(source: FrameSource, order: Order, channel: Channel) -> Iterator[Frame]:
+    """Yield frames; of files that are shown once, report the unreadable ones and go on."""
+    from pam_faceid.adapters.cameras import recording
+    from pam_faceid.apps.protocol import Unreadable
+
+    if order.loop or not isinstance(source, recording.Recording):
+        yield from source.frames()
+        return
+    for item in source.items():
+        if isinstance(item, recording.Unreadable):
+            channel.send(Unreadable(item.name, item.error.message, item.error.hint))
+        else:
+            yield item

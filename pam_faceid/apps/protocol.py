@@ -11,7 +11,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,7 +21,7 @@ from pam_faceid.core.config import CameraConfig, DetectionConfig, QualityConfig
 from pam_faceid.core.errors import ProtocolError
 from pam_faceid.core.types import Embedding, Observation, Outcome, Refusal, SampleQuality
 
-MAX_LINE_BYTES: Final = 65536
+MAX_LINE_BYTES: Final = 1 << 18  # an order names every file of a recording
 MAX_DESCRIPTORS: Final = 200  # the kernel passes 253 in one message
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class RecordedFile(msgspec.Struct, frozen=True):
     """One file of a recording; its descriptor follows the order."""
 
     name: str
-    kind: str
+    kind: Literal["image", "video"]
 
 
 class Order(Message, frozen=True, tag="observe"):
@@ -163,11 +163,14 @@ class Channel:
 
     Args:
         connection: A connected stream socket, which the channel owns from now on.
+        takes_descriptors: Whether the other side is trusted to hand over open files.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, takes_descriptors: bool = False) -> None:
         self._connection = connection
+        self._takes_descriptors = takes_descriptors
         self._pending = b""
+        self._descriptors: list[int] = []
 
     def fileno(self) -> int:
         """For `select`."""
@@ -178,20 +181,21 @@ class Channel:
         self._connection.sendall(msgspec.json.encode(message) + b"\n")
 
     def send_descriptors(self, descriptors: list[int]) -> None:
-        """Send open files after a line that announced how many."""
+        """Send open files, each batch with an empty line, after a line that announced how many."""
         for start in range(0, len(descriptors), MAX_DESCRIPTORS):
             batch = descriptors[start : start + MAX_DESCRIPTORS]
-            socket.send_fds(self._connection, [b"."], batch)
+            socket.send_fds(self._connection, [b"\n"], batch)
 
     def receive_descriptors(self, count: int) -> list[int]:
-        """Receive as many open files as were announced."""
-        received: list[int] = []
-        while len(received) < count:
-            data, descriptors, _, _ = socket.recv_fds(self._connection, 1, MAX_DESCRIPTORS)
-            if not data or not descriptors:
+        """Receive as many open files as were announced.
+
+        Raises:
+            ProtocolError: The other side hung up before.
+        """
+        while len(self._descriptors) < count:
+            if not self._read():
                 raise ProtocolError("the recording's files did not arrive")
-            received += descriptors
-        return received
+        return self._descriptors[:count]
 
     def has_line(self) -> bool:
         """Whether `receive` would return at once without reading."""
@@ -206,18 +210,32 @@ class Channel:
         while not self.has_line():
             if len(self._pending) > MAX_LINE_BYTES:
                 raise ProtocolError("a line is longer than the protocol allows")
-            try:
-                received = self._connection.recv(MAX_LINE_BYTES)
-            except ConnectionError:
-                received = b""
-            if not received:
+            if not self._read():
                 return None
-            self._pending += received
         line, _, self._pending = self._pending.partition(b"\n")
         try:
             return decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        # A hostile line can also be nested deeper than the decoder recurses.
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"a line is not in the protocol: {error}") from error
+
+    def _read(self) -> bool:
+        """Read what is there; False when the other side is gone."""
+        # A stream glues lines and descriptors together, so both are read in one place. A plain
+        # recv drops descriptors that nobody asked for.
+        descriptors: list[int] = []
+        try:
+            if self._takes_descriptors:
+                received, descriptors, _, _ = socket.recv_fds(
+                    self._connection, MAX_LINE_BYTES, MAX_DESCRIPTORS
+                )
+            else:
+                received = self._connection.recv(MAX_LINE_BYTES)
+        except ConnectionError:
+            return False
+        self._descriptors += descriptors
+        self._pending += received
+        return bool(received)
 
     def close(self) -> None:
         """Close the socket."""

@@ -1,0 +1,691 @@
+"""The face, and the password behind it, through real libpam, pam_python, pamtester and sudo."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.conftest import Machine
+
+pytestmark = pytest.mark.root
+
+Portraits = tuple[Path, Path]
+
+
+@pytest.fixture
+def enrolled(machine: Machine, portraits: Portraits) -> Machine:
+    """The first portrait is enrolled and sits before the camera."""
+    machine.show(portraits[0])
+    machine.enrol(portraits[0])
+    return machine
+
+
+def test_the_enrolled_face_is_let_in_without_a_password(enrolled: Machine) -> None:
+    ended = enrolled.authenticate(None)
+    assert ended.accepted, ended.output
+    assert not ended.asked_password
+    assert "Looking for your face" in ended.output
+
+
+def test_a_strangers_face_is_asked_for_the_password(
+    enrolled: Machine, portraits: Portraits
+) -> None:
+    enrolled.show(portraits[1])
+    right = enrolled.authenticate(enrolled.account.password)
+    assert right.accepted
+    assert right.asked_password
+    wrong = enrolled.authenticate("wrong")
+    assert not wrong.accepted
+    assert [line["outcome"] for line in enrolled.audit()] == ["non_match", "non_match"]
+
+
+def test_each_attempt_leaves_one_line_that_names_the_recording(enrolled: Machine) -> None:
+    enrolled.authenticate(None)
+    (line,) = enrolled.audit()
+    assert line["outcome"] == "match"
+    assert line["user"] == enrolled.account.name
+    assert line["service"] == enrolled.service
+    assert line["recording"] is True
+    assert line["frames"] >= 2
+    assert line["best_score"] >= line["threshold"]
+
+
+def test_credentials_and_account_phases_pass_after_a_face(enrolled: Machine) -> None:
+    ended = enrolled.authenticate(
+        None, "authenticate", "setcred", "acct_mgmt", "open_session", "close_session"
+    )
+    assert ended.accepted, ended.output
+
+
+def test_a_silent_client_is_told_nothing(enrolled: Machine) -> None:
+    ended = enrolled.authenticate(None, "authenticate(PAM_SILENT)")
+    assert ended.accepted, ended.output
+    assert "Looking" not in ended.output
+
+
+def test_a_remote_attempt_never_opens_the_camera(enrolled: Machine) -> None:
+    ended = subprocess.run(
+        [
+            *("pamtester", "-I", "rhost=192.0.2.7"),
+            *(enrolled.service, enrolled.account.name, "authenticate"),
+        ],
+        input=f"{enrolled.account.password}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0
+    assert "Looking" not in ended.stdout + ended.stderr
+    (line,) = enrolled.audit()
+    assert line["outcome"] == "not_permitted"
+    assert "frames" not in line
+
+
+def test_a_service_that_is_switched_off_asks_for_the_password(enrolled: Machine) -> None:
+    text = enrolled.layout.config_file.read_text()
+    enrolled.configure(f"{text}[services.{enrolled.service}]\nenabled = false\n")
+    ended = enrolled.authenticate(enrolled.account.password)
+    assert ended.accepted
+    assert ended.asked_password
+    assert "Looking" not in ended.output
+
+
+def test_two_transactions_in_one_process_both_recognise_the_face(enrolled: Machine) -> None:
+    ended = enrolled.authenticate(None, "authenticate", "authenticate")
+    assert ended.accepted, ended.output
+    assert [line["outcome"] for line in enrolled.audit()] == ["match", "match"]
+
+
+def test_several_frames_must_agree(enrolled: Machine, portraits: Portraits) -> None:
+    """A camera that shows owner and stranger in turn never gets two agreeing frames in a row."""
+    enrolled.show(portraits[0], portraits[1])
+    assert not enrolled.authenticate("wrong").accepted
+    (line,) = enrolled.audit()
+    assert line["outcome"] == "non_match"
+    assert line["best_score"] >= line["threshold"]
+
+
+def test_no_face_is_a_failure_to_acquire_with_advice(enrolled: Machine, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    empty = tmp_path / "wall.png"
+    cv2.imwrite(str(empty), np.full((480, 640, 3), 128, np.uint8))
+    enrolled.show(empty)
+    text = enrolled.layout.config_file.read_text()
+    enrolled.configure(f"{text}[attempt]\ntimeout_seconds = 1.5\n")
+    ended = enrolled.authenticate(enrolled.account.password)
+    assert ended.accepted
+    assert enrolled.audit()[0]["outcome"] == "failure_to_acquire"
+    assert enrolled.audit()[0]["refused_samples"] == "no_face"
+
+
+# --- the fallback table: whatever breaks, the right password is accepted and a wrong one denied ---
+
+
+def no_interpreter(machine: Machine) -> None:
+    machine.write_service(python=Path("/nonexistent/python"))
+
+
+def interpreter_without_the_package(machine: Machine) -> None:
+    machine.write_service(python=Path("/usr/bin/python3"))
+
+
+def missing_hook(machine: Machine) -> None:
+    machine.write_service(hook=Path("/nonexistent/hook.py"))
+
+
+def _hook(machine: Machine, text: str) -> None:
+    hook = machine.layout.root / "hook.py"
+    hook.write_text(text)
+    machine.write_service(hook=hook)
+
+
+def empty_hook(machine: Machine) -> None:
+    _hook(machine, "")
+
+
+def hook_with_a_syntax_error(machine: Machine) -> None:
+    _hook(machine, "def pam_sm_authenticate(:\n")
+
+
+def hook_that_raises(machine: Machine) -> None:
+    _hook(machine, "def pam_sm_authenticate(pamh, flags, argv):\n    raise RuntimeError\n")
+
+
+def hook_that_exits(machine: Machine) -> None:
+    _hook(machine, "def pam_sm_authenticate(pamh, flags, argv):\n    raise SystemExit(0)\n")
+
+
+def missing_template(machine: Machine) -> None:
+    _template(machine).unlink()
+
+
+def empty_template(machine: Machine) -> None:
+    _template(machine).write_bytes(b"")
+
+
+def truncated_template(machine: Machine) -> None:
+    data = _template(machine).read_bytes()
+    _template(machine).write_bytes(data[: len(data) // 2])
+
+
+def flipped_template(machine: Machine) -> None:
+    data = bytearray(_template(machine).read_bytes())
+    data[-20] ^= 1
+    _template(machine).write_bytes(data)
+
+
+def world_writable_template(machine: Machine) -> None:
+    _template(machine).chmod(0o666)
+
+
+def template_that_is_a_symlink(machine: Machine) -> None:
+    moved = _template(machine).rename(machine.layout.root / "elsewhere")
+    _template(machine).symlink_to(moved)
+
+
+def _template(machine: Machine) -> Path:
+    return machine.layout.templates / f"{machine.account.name}.template"
+
+
+def missing_key(machine: Machine) -> None:
+    machine.layout.key_file.unlink()
+
+
+def another_key(machine: Machine) -> None:
+    machine.layout.key_file.unlink()
+    machine.layout.key_file.write_bytes(os.urandom(32))
+    machine.layout.key_file.chmod(0o400)
+
+
+def readable_key(machine: Machine) -> None:
+    machine.layout.key_file.chmod(0o444)
+
+
+def missing_configuration(machine: Machine) -> None:
+    machine.layout.config_file.unlink()
+
+
+def configuration_with_a_syntax_error(machine: Machine) -> None:
+    machine.configure("[camera\n")
+
+
+def configuration_with_an_unknown_key(machine: Machine) -> None:
+    machine.configure("[matching]\ntreshold = 0.4\n")
+
+
+def configuration_with_a_threshold_of_nan(machine: Machine) -> None:
+    machine.configure("[matching]\nthreshold = nan\n")
+
+
+def configuration_that_others_may_write(machine: Machine) -> None:
+    machine.layout.config_file.chmod(0o666)
+
+
+def no_camera(machine: Machine) -> None:
+    machine.configure('[camera]\ndevice = "/dev/v4l/by-id/not-there"\n')
+
+
+def missing_recording(machine: Machine) -> None:
+    machine.configure('[camera]\nrecording = "/nonexistent"\n')
+
+
+def recording_that_others_may_change(machine: Machine) -> None:
+    (machine.layout.root / "recording").chmod(0o777)
+
+
+def recording_of_a_broken_image(machine: Machine) -> None:
+    for image in (machine.layout.root / "recording").iterdir():
+        image.write_bytes(b"\xff\xd8 not a JPEG")
+
+
+def _own_models(machine: Machine) -> Path:
+    """Replace the shared link by a folder that may be damaged."""
+    shared = machine.layout.models.resolve()
+    machine.layout.models.unlink()
+    machine.layout.models.mkdir()
+    for file in shared.iterdir():
+        (machine.layout.models / file.name).write_bytes(file.read_bytes())
+    return machine.layout.models
+
+
+def missing_model(machine: Machine) -> None:
+    (_own_models(machine) / "sface.onnx").unlink()
+
+
+def altered_model(machine: Machine) -> None:
+    model = _own_models(machine) / "sface.onnx"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+
+
+def missing_manifest(machine: Machine) -> None:
+    (_own_models(machine) / "manifest.toml").unlink()
+
+
+def audit_log_that_cannot_be_written(machine: Machine) -> None:
+    """A folder in the log's place: the attempt cannot be recorded, so there is no match."""
+    machine.layout.audit_log.mkdir(parents=True)
+
+
+BREAKAGES = [
+    no_interpreter,
+    interpreter_without_the_package,
+    missing_hook,
+    empty_hook,
+    hook_with_a_syntax_error,
+    hook_that_raises,
+    hook_that_exits,
+    missing_template,
+    empty_template,
+    truncated_template,
+    flipped_template,
+    world_writable_template,
+    template_that_is_a_symlink,
+    missing_key,
+    another_key,
+    readable_key,
+    missing_configuration,
+    configuration_with_a_syntax_error,
+    configuration_with_an_unknown_key,
+    configuration_with_a_threshold_of_nan,
+    configuration_that_others_may_write,
+    no_camera,
+    missing_recording,
+    recording_that_others_may_change,
+    recording_of_a_broken_image,
+    missing_model,
+    altered_model,
+    missing_manifest,
+    audit_log_that_cannot_be_written,
+]
+
+
+def assert_only_the_password_counts(machine: Machine) -> None:
+    """The face that would match is before the camera, and must not be enough."""
+    right = machine.authenticate(machine.account.password)
+    assert right.accepted, right.output
+    assert right.asked_password, right.output
+    wrong = machine.authenticate("wrong")
+    assert not wrong.accepted, wrong.output
+    none = machine.authenticate(None)
+    assert not none.accepted, none.output
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.__name__)
+def test_whatever_breaks_the_password_counts(enrolled: Machine, breakage) -> None:
+    assert enrolled.authenticate(None).accepted, "the face must work before it is broken"
+    breakage(enrolled)
+    assert_only_the_password_counts(enrolled)
+
+
+def test_a_full_disk_costs_the_face_and_not_the_password(enrolled: Machine) -> None:
+    folder = enrolled.layout.audit_log.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", folder], check=True)
+    try:
+        full = ["dd", "if=/dev/zero", f"of={folder / 'filler'}", "bs=1k"]
+        assert b"No space" in subprocess.run(full, capture_output=True, check=False).stderr
+        assert_only_the_password_counts(enrolled)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def _program(machine: Machine, text: str) -> None:
+    """Put a program of the test in the worker's place."""
+    script = machine.layout.root / "python"
+    script.write_text(text)
+    script.chmod(0o755)
+    machine.write_service(python=script)
+
+
+# What a worker says on descriptor 0, written by a shell.
+GARBAGE = {
+    "nothing": "exit 0",
+    "silence": "exec sleep 1000",
+    "silence that ignores signals": "trap '' TERM INT; sleep 1000",
+    "silence with a child in the background": "sleep 1000 & exec sleep 1000",
+    "no JSON": "echo match >&0",
+    "bare word": "echo '\"match\"' >&0",
+    "a list": "echo '[\"match\"]' >&0",
+    "unfinished line": 'printf \'{"outcome": "match"}\' >&0; sleep 1000',
+    "unfinished line, then gone": 'printf \'{"outcome": "match"}\' >&0',
+    "upper case": 'echo \'{"outcome": "MATCH"}\' >&0',
+    "a blank": 'echo \'{"outcome": "match "}\' >&0',
+    "a number": "echo '{\"outcome\": 0}' >&0",
+    "true": "echo '{\"outcome\": true}' >&0",
+    "null": "echo '{\"outcome\": null}' >&0",
+    "a list in it": 'echo \'{"outcome": ["match"]}\' >&0',
+    "PAM_SUCCESS": 'echo \'{"outcome": "PAM_SUCCESS"}\' >&0',
+    "another key": 'echo \'{"result": "match"}\' >&0; sleep 1000',
+    "NaN seconds": "echo '{\"within\": NaN}' >&0; sleep 1000",
+    "not UTF-8": "printf '\\377\\376\\n' >&0",
+    "endless": "cat /dev/zero >&0",
+    "deep": "head -c 60000 /dev/zero | tr '\\0' '[' >&0; echo >&0",
+}
+
+
+@pytest.mark.parametrize("said", GARBAGE.values(), ids=GARBAGE.keys())
+def test_a_worker_that_talks_nonsense_opens_nothing(enrolled: Machine, said: str) -> None:
+    _program(enrolled, f"#!/bin/sh\n# {enrolled.layout.root}\n{said}\n")
+    right = enrolled.authenticate(enrolled.account.password)
+    assert right.accepted, right.output
+    wrong = enrolled.authenticate("wrong")
+    assert not wrong.accepted, wrong.output
+
+
+# Each file is opened at another step of the path, so the kernel can be told when to strike.
+STAGES = {
+    "loading the package": "pam_faceid/apps/worker.py",
+    "reading the configuration": "config.toml",
+    "reading the manifest": "manifest.toml",
+    "reading the key": "template.key",
+    "reading the template": ".template",
+    "reading a model": "sface.onnx",
+    "opening the recording": "recording/000.jpg",
+    "recording the attempt": "audit.log",
+}
+FAULTS = {"killed": "signal=KILL", "cannot read": "error=EIO", "out of files": "error=EMFILE"}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES.keys())
+def test_a_worker_struck_at_any_stage_opens_nothing(
+    enrolled: Machine, stage: str, fault: str
+) -> None:
+    """strace injects the fault into the first openat of the stage's file, in either process."""
+    assert enrolled.authenticate(None).accepted
+    struck = enrolled.layout.root / "struck"
+    paths = _paths_of_stage(enrolled, stage)
+    selected = " ".join(f"-P {path}" for path in paths)
+    _program(
+        enrolled,
+        f"#!/bin/sh\nexec strace -f -qq -o {struck} {selected} -e trace=openat "
+        f'-e inject=openat:{fault} {enrolled.program.python} "$@"\n',
+    )
+    assert_only_the_password_counts(enrolled)
+    assert re.search(r"INJECTED|SIGKILL", struck.read_text()), "the fault was never injected"
+
+
+def _paths_of_stage(machine: Machine, stage: str) -> list[Path]:
+    root = machine.layout.root
+    candidates = {
+        "pam_faceid/apps/worker.py": [
+            machine.program.hook.parent / "apps/worker.py",
+            *machine.program.hook.parent.glob("apps/__pycache__/worker.*.pyc"),
+        ],
+        "config.toml": [machine.layout.config_file],
+        "manifest.toml": [
+            machine.layout.models / "manifest.toml",
+            machine.layout.models.resolve() / "manifest.toml",
+        ],
+        "template.key": [machine.layout.key_file],
+        ".template": [_template(machine)],
+        "sface.onnx": [
+            machine.layout.models / "sface.onnx",
+            machine.layout.models.resolve() / "sface.onnx",
+        ],
+        "recording/000.jpg": [root / "recording/000.jpg"],
+        "audit.log": [machine.layout.audit_log],
+    }
+    return candidates[stage]
+
+
+def _shown_forever(machine: Machine, image: Path) -> None:
+    """Have an attempt that lasts as long as its deadline."""
+    machine.show(image)
+    text = machine.layout.config_file.read_text()
+    machine.configure(
+        f"{text}[attempt]\ntimeout_seconds = 30\n[matching]\nrefusing_frames = 300\n"
+        "agreeing_frames = 30\n"
+    )
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    master, slave = pty.openpty()
+    yield master, slave
+    os.close(master)
+
+
+def _read_until(master: int, wanted: str, seconds: float = 30) -> str:
+    seen = ""
+    deadline = time.monotonic() + seconds
+    while wanted not in seen and time.monotonic() < deadline:
+        if select.select([master], [], [], 0.2)[0]:
+            try:
+                seen += os.read(master, 4096).decode(errors="replace")
+            except OSError:
+                break
+    return seen
+
+
+def test_ctrl_c_skips_to_the_password(
+    enrolled: Machine, portraits: Portraits, terminal: tuple[int, int]
+) -> None:
+    """On a terminal of its own: Ctrl-C ends the scan, pamtester lives and asks for the password."""
+    _shown_forever(enrolled, portraits[1])
+    master, slave = terminal
+    client = subprocess.Popen(
+        ["setsid", "--ctty", "pamtester", enrolled.service, enrolled.account.name, "authenticate"],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    assert "Looking" in _read_until(master, "Looking")
+    time.sleep(0.3)
+    os.write(master, b"\x03")
+    assert "assword" in _read_until(master, "assword"), "no password prompt after Ctrl-C"
+    os.write(master, enrolled.account.password.encode() + b"\n")
+    assert "successfully authenticated" in _read_until(master, "successfully authenticated")
+    assert client.wait(timeout=30) == 0
+    assert enrolled.audit()[-1]["outcome"] == "skipped"
+
+
+@pytest.mark.parametrize("victim", ["client", "worker", "observer"])
+def test_nothing_is_left_behind_whoever_is_killed(
+    enrolled: Machine, portraits: Portraits, victim: str
+) -> None:
+    _shown_forever(enrolled, portraits[1])
+    client = subprocess.Popen(
+        ["pamtester", enrolled.service, enrolled.account.name, "authenticate"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert client.stdout is not None
+    assert client.stdin is not None
+    assert b"Looking" in client.stdout.readline()
+    pids = sorted(
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and str(enrolled.layout.root).encode() in _words(entry / "cmdline")
+    )
+    worker, observer = pids
+    os.kill({"client": client.pid, "worker": worker, "observer": observer}[victim], signal.SIGKILL)
+    if victim != "client":
+        client.stdin.write(enrolled.account.password.encode() + b"\n")
+        client.stdin.flush()
+    code = client.wait(timeout=30)
+    assert code == (-signal.SIGKILL if victim == "client" else 0)
+    deadline = time.monotonic() + 10
+    while enrolled.processes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert enrolled.processes() == []
+
+
+def _words(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def test_the_process_that_sees_pixels_has_no_privilege(
+    enrolled: Machine, portraits: Portraits
+) -> None:
+    """uid, groups, capabilities, no_new_privs and open files, read from /proc during an attempt."""
+    _shown_forever(enrolled, portraits[1])
+    client = subprocess.Popen(
+        ["pamtester", enrolled.service, enrolled.account.name, "authenticate"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert client.stdout is not None
+    assert b"Looking" in client.stdout.readline()
+    time.sleep(1.0)
+    maps = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and str(enrolled.layout.root).encode() in _words(entry / "cmdline"):
+            maps[int(entry.name)] = (
+                dict(
+                    line.split(":\t", 1)
+                    for line in (entry / "status").read_text().splitlines()
+                    if ":\t" in line
+                ),
+                (entry / "maps").read_text(),
+                [str(link.readlink()) for link in (entry / "fd").iterdir()],
+            )
+    client.kill()
+    client.wait(timeout=30)
+    worker, observer = (maps[pid] for pid in sorted(maps))
+    assert "onnxruntime" in observer[1]
+    assert "onnxruntime" not in worker[1], "the keeper loads no model"
+    assert "libav" not in worker[1], "the keeper decodes no pixel"
+    assert "cryptography" not in observer[1], "the observer opens no template"
+    status = observer[0]
+    assert "0" not in status["Uid"].split()
+    assert "0" not in status["Gid"].split()
+    assert status["NoNewPrivs"] == "1"
+    assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == int(status["CapAmb"], 16) == 0
+    assert not [name for name in observer[2] if "template" in name or "shadow" in name]
+    deadline = time.monotonic() + 10
+    while enrolled.processes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def sudo(enrolled: Machine) -> Iterator[list[str]]:
+    """Real sudo for the test account, under a PAM service of its own."""
+    rules = Path("/etc/sudoers.d", enrolled.service)
+    name = enrolled.account.name
+    rules.write_text(
+        f"Defaults:{name} pam_service={enrolled.service}, pam_login_service={enrolled.service}\n"
+        f"{name} ALL=(ALL) ALL\n"
+    )
+    rules.chmod(0o440)
+    try:
+        yield [
+            "setpriv", "--reuid", name, "--regid", name, "--init-groups",
+            "env", "-i", "PATH=/usr/bin:/bin", "sudo", "-k", "-S", "id", "-u",
+        ]  # fmt: skip
+    finally:
+        rules.unlink()
+
+
+def _run_sudo(command: list[str], password: str | None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        input=f"{password or ''}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd="/",
+        check=False,
+    )
+
+
+def test_sudo_lets_the_face_in(enrolled: Machine, sudo: list[str]) -> None:
+    ended = _run_sudo(sudo, None)
+    assert ended.stdout == "0\n", ended.stderr
+    assert "assword" not in ended.stderr
+
+
+def test_sudo_falls_back_to_the_password(
+    enrolled: Machine, sudo: list[str], portraits: Portraits
+) -> None:
+    enrolled.show(portraits[1])
+    assert _run_sudo(sudo, enrolled.account.password).stdout == "0\n"
+    denied = _run_sudo(sudo, "wrong")
+    assert denied.returncode != 0
+    assert denied.stdout == ""
+
+
+def test_sudo_takes_the_password_when_the_worker_is_broken(
+    enrolled: Machine, sudo: list[str]
+) -> None:
+    enrolled.write_service(python=Path("/nonexistent/python"))
+    assert _run_sudo(sudo, enrolled.account.password).stdout == "0\n"
+    assert _run_sudo(sudo, "wrong").returncode != 0
+
+
+def test_the_callers_environment_reaches_neither_worker_nor_observer(
+    enrolled: Machine, tmp_path: Path
+) -> None:
+    """A python3 of the attacker's in PATH and a PYTHONPATH are not what the worker runs with."""
+    seen = enrolled.layout.root / "environment"
+    _program(
+        enrolled,
+        f'#!/bin/sh\n/usr/bin/env > {seen}\nexec {enrolled.program.python} "$@"\n',
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path),
+        "LD_LIBRARY_PATH": str(tmp_path),
+        "FACEID_SECRET": "1",
+    }
+    ended = subprocess.run(
+        ["pamtester", enrolled.service, enrolled.account.name, "authenticate"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0
+    names = {line.partition("=")[0] for line in seen.read_text().splitlines()}
+    assert names <= {"ORT_DISABLE_TELEMETRY", "OPENBLAS_NUM_THREADS", "PWD", "SHLVL", "_", "OLDPWD"}
+
+
+def test_no_library_writes_outside_or_says_anything(enrolled: Machine) -> None:
+    """onnxruntime keeps no cache and sends nothing: strace sees no file made and no socket."""
+    trace = enrolled.layout.root / "trace"
+    _program(
+        enrolled,
+        f"#!/bin/sh\nexec strace -f -qq -o {trace} -e trace=openat,creat,mkdir,mkdirat,socket,"
+        f'connect,unlink,rename,renameat2 {enrolled.program.python} "$@"\n',
+    )
+    assert enrolled.authenticate(None).accepted
+    text = trace.read_text()
+    made = re.findall(r'openat\([^"]*"([^"]+)", [^)]*O_CREAT', text) + re.findall(
+        r'(?:creat|mkdir|mkdirat)\([^"]*"([^"]+)"', text
+    )
+    ours = str(enrolled.layout.audit_log.parent)
+    assert [path for path in made if not path.startswith(ours)] == []
+    sockets = set(re.findall(r"socket\((AF_\w+)", text))
+    assert sockets <= {"AF_UNIX"}, text
+
+
+def test_audit_lines_hold_no_biometrics(enrolled: Machine) -> None:
+    enrolled.authenticate(None)
+    (line,) = enrolled.audit()
+    assert len(json.dumps(line)) < 2000
+    assert not [value for value in line.values() if isinstance(value, list | dict)]
