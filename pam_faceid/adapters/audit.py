@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -22,7 +23,6 @@ DEV_LOG: Final = Path("/dev/log")
 DIRECTORY_MODE: Final = 0o750
 FILE_MODE: Final = 0o600
 MAX_TEXT: Final = 1024
-_MAX_MODE: Final = 0o640
 _AUTHPRIV_INFO: Final = (10 << 3) | 6
 _OPEN: Final = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -65,9 +65,8 @@ class FileAuditLog:
             with open_directory(self._path.parent, owner_uid=owner_uid) as directory:
                 fd, made = _open(self._path.name, directory)
                 try:
-                    status = os.fstat(fd)
-                    check_regular(self._path, status, owner_uid=owner_uid, max_mode=_MAX_MODE)
-                    _write_line(fd, line, size=status.st_size)
+                    check_regular(self._path, os.fstat(fd), owner_uid=owner_uid, max_mode=FILE_MODE)
+                    _write_line(fd, line)
                     os.fsync(fd)
                 finally:
                     os.close(fd)
@@ -116,8 +115,10 @@ def _open(name: str, directory: int) -> tuple[int, bool]:
         return os.open(name, _OPEN | os.O_CREAT, FILE_MODE, dir_fd=directory), True
 
 
-def _write_line(fd: int, line: bytes, *, size: int) -> None:
-    """Append in a single write, so that two processes cannot mix their lines."""
+def _write_line(fd: int, line: bytes) -> None:
+    """Append in a single write. The lock ends when the descriptor is closed."""
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    size = os.fstat(fd).st_size
     if size and os.pread(fd, 1, size - 1) != b"\n":
         # A full disk or a power cut left half a line, which must not swallow this one.
         line = b"\n" + line

@@ -99,15 +99,14 @@ def open_private(path: Path, *, owner_uid: int, max_mode: int, max_bytes: int) -
             fd = os.open(path.name, os.O_RDONLY | os.O_NONBLOCK | _OPEN, dir_fd=directory)
         except OSError as error:
             raise _cannot("open", path, error) from error
-    file = io.FileIO(fd, "rb")
     try:
         status = os.fstat(fd)
         check_regular(path, status, owner_uid=owner_uid, max_mode=max_mode)
         _check_size(path, status, max_bytes)
+        return io.FileIO(fd, "rb")
     except BaseException:
-        file.close()
+        os.close(fd)
         raise
-    return file
 
 
 def read_private(path: Path, *, owner_uid: int, max_mode: int, max_bytes: int) -> bytes:
@@ -158,7 +157,7 @@ def write_atomically(
         except OSError as error:
             raise _cannot("write", path, error) from error
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 os.unlink(temporary, dir_fd=directory)
 
 

@@ -84,12 +84,12 @@ class Mtcnn:
         found = []
         for scale in pyramid(sums.shape[0] - 1, sums.shape[1] - 1, self._min_face_px):
             boxes, scores, regression = self._scan(sums, scale)
-            kept = suppress(boxes, scores, overlap=union_overlap, threshold=0.5)
+            kept = suppress(boxes, _first_of_equals(scores), overlap=union_overlap, threshold=0.5)
             found.append((boxes[kept], scores[kept], regression[kept]))
         if not found:
             return np.empty((0, 4), np.float32)
         boxes, scores, regression = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        kept = suppress(boxes, scores, overlap=union_overlap, threshold=0.7)
+        kept = suppress(boxes, _first_of_equals(scores), overlap=union_overlap, threshold=0.7)
         return squared(shifted(boxes[kept], regression[kept], pixel=0))
 
     def _scan(
@@ -113,7 +113,7 @@ class Mtcnn:
         scores, regression = _run(self._rnet, crops)
         passed = scores[:, 0] > self._thresholds[1]
         boxes, scores, regression = boxes[passed], scores[passed, 0], regression[passed]
-        kept = suppress(boxes, scores, overlap=union_overlap, threshold=0.7)
+        kept = suppress(boxes, _first_of_equals(scores), overlap=union_overlap, threshold=0.7)
         return squared(shifted(boxes[kept], regression[kept], pixel=1))
 
     def _locate(
@@ -128,7 +128,7 @@ class Mtcnn:
         fractions = places[passed].reshape(-1, 2, 5).transpose(0, 2, 1)  # all x, then all y
         points = fractions * sides[:, None] + boxes[:, None, :2] - 1
         boxes = shifted(boxes, regression[passed], pixel=1)
-        kept = suppress(boxes, scores, overlap=smaller_overlap, threshold=0.7)
+        kept = suppress(boxes, _last_of_equals(scores), overlap=smaller_overlap, threshold=0.7)
         return boxes[kept], points[kept], scores[kept]
 
 
@@ -142,6 +142,15 @@ def pyramid(height: int, width: int, min_face_px: int) -> list[float]:
         scale *= PYRAMID_FACTOR
         shorter *= PYRAMID_FACTOR
     return scales
+
+
+def _first_of_equals(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    return np.argsort(-scores, kind="stable")
+
+
+def _last_of_equals(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Rank for the last stage, where facenet-pytorch suppresses with code of its own."""
+    return np.argsort(scores, kind="stable")[::-1]
 
 
 def _crops(sums: Integral, boxes: Boxes, *, side: int) -> tuple[Boxes, NDArray[np.float32]]:
