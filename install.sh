@@ -5,6 +5,7 @@
 # so a run that fails or is interrupted leaves the version before it working. Run it again to
 # repair or to upgrade.
 set -euo pipefail
+shopt -s nullglob
 umask 022
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -131,6 +132,8 @@ point() {
     run mv --force --no-target-directory "$1.partial" "$1"
 }
 
+apt() { DEBIAN_FRONTEND=noninteractive apt-get --quiet=2 "$@" >/dev/null; }
+
 install_packages() {
     local package wanted=(libpam-python python3-venv) missing=()
     ((DEMO)) && wanted+=(pamtester)
@@ -140,17 +143,16 @@ install_packages() {
     done
     if ((${#missing[@]})); then
         say "Installing packages: ${missing[*]}"
-        run apt-get update --quiet=2
+        run apt update
         for package in "${missing[@]}"; do
             ((DRY_RUN)) || apt-cache show "$package" >/dev/null 2>&1 \
                 || die "this system's package sources have no $package, which pam_faceid needs"
         done
-        run env DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes \
-            --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}"
+        run apt install --yes --no-install-recommends "${missing[@]}"
     fi
     ((DRY_RUN)) && return
     [[ -e $MODULE ]] || die "libpam-python is installed, but $MODULE is not there"
-    ldd "$MODULE" | grep -q libpython3 || die "$MODULE runs Python 2; the hook needs Python 3.10"
+    [[ $(ldd "$MODULE") == *libpython3* ]] || die "$MODULE runs Python 2; the hook needs Python 3.10"
     "$PYTHON" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
         || die "$PYTHON is too old; pam_faceid needs Python 3.10"
 }
@@ -165,7 +167,7 @@ create_service_user() {
 remove_releases_but() {
     local release
     for release in "$PROGRAM"/releases/*; do
-        [[ ! -e $release || $release == "$1" ]] || run rm -rf "$release"
+        [[ $release == "$1" ]] || run rm -rf "$release"
     done
 }
 

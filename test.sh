@@ -16,7 +16,7 @@ say() { printf '\n== %s\n' "$*"; }
 install_packages() {
     local package missing=()
     for package in "${PACKAGES[@]}"; do
-        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' \
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] \
             || missing+=("$package")
     done
     if ((${#missing[@]})); then
