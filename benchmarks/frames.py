@@ -1,0 +1,246 @@
+"""`python -m benchmarks.frames`: how many frames should agree before a match.
+
+Live recordings are cut into attempts of `refusing_frames` compared frames. Each attempt is made
+against the templates of strangers, and against a template of the same person from another session
+or from the beginning of the recording, with 1, 2, 3 and 5 frames that have to agree. The decision
+is `core.policy.decide`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.extraction import SHIPPED_MODELS, extract, load_pipeline
+from benchmarks.sequences import Recorded, development_sources, observe_sources
+from benchmarks.statistics import Interval, wilson
+from benchmarks.templates import calibrated_thresholds, enrolled_people, template_scores
+from pam_faceid.core import policy
+from pam_faceid.core.config import MatchingConfig
+from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.matching import Vector
+from pam_faceid.core.policy import DecisionRule
+from pam_faceid.core.types import FrameEvidence, Outcome
+
+AGREEING: Final = (1, 2, 3, 5)
+RATES: Final = (1e-3, 1e-4, 1e-5)
+REFERENCES: Final = 8
+LAGS: Final = (1, 5, 15)
+MATCHER: Final = "nearest"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One threshold and one number of agreeing frames.
+
+    Args:
+        rate: The false match rate that the calibration promises of one comparison.
+        agreeing: Frames in a row that must reach the threshold.
+        strangers, false_matches: Attempts against strangers' templates, and those that matched.
+        genuine, non_matches: The person's own attempts, and those that did not match.
+        median_frames, p95_frames: Compared frames until a genuine match.
+    """
+
+    rate: float
+    agreeing: int
+    strangers: int
+    false_matches: int
+    genuine: int
+    non_matches: int
+    median_frames: float
+    p95_frames: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempts:
+    """Scores of attempts, each a row of compared frames."""
+
+    strangers: Vector
+    genuine: Vector
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; 0, or 2 when the input cannot be used."""
+    options = _parser().parse_args(arguments)
+    try:
+        thresholds = calibrated_thresholds(options.models, options.embedder, RATES)
+        pipeline = load_pipeline(options.models, options.embedder)
+        recorded = observe_sources(development_sources(options.data), pipeline)
+        lfw = options.data / "lfw-deepfunneled"
+        names = sorted(path.relative_to(lfw).as_posix() for path in lfw.glob("*/*.jpg"))
+        samples = extract(lfw, names, pipeline, cache=options.cache)
+        strangers = [
+            np.stack([v for i in images[:REFERENCES] if (v := samples[i].vector) is not None])
+            for images in enrolled_people(samples).values()
+        ]
+    except (FaceIdError, OSError, ValueError) as error:
+        print(f"benchmarks.frames: {error}", file=sys.stderr)
+        return 2
+    length = MatchingConfig().refusing_frames
+    attempts = Attempts(
+        strangers=_stranger_attempts(recorded, strangers, length),
+        genuine=_genuine_attempts(recorded, length),
+    )
+    rows = [
+        judge(attempts, rate=rate, threshold=threshold, agreeing=agreeing)
+        for rate, threshold in zip(RATES, thresholds, strict=True)
+        for agreeing in AGREEING
+    ]
+    facts = {
+        "embedder": pipeline.embedder.model_id,
+        "recordings": ", ".join(_described(r) for r in recorded),
+        "strangers' templates": f"{len(strangers)} people of LFW, {REFERENCES} references each",
+        "attempt": f"{length} compared frames, {MATCHER}",
+        **{
+            f"correlation, {lag} apart": f"{correlation(recorded, strangers, lag):.2f}"
+            for lag in LAGS
+        },
+        **report.machine(),
+    }
+    if options.json:
+        print(json.dumps({"facts": facts, "rows": [asdict(row) for row in rows]}, indent=2))
+    else:
+        print(report.describe(facts), _table(rows), sep="\n\n")
+    return 0
+
+
+def judge(attempts: Attempts, *, rate: float, threshold: float, agreeing: int) -> Row:
+    """Decide every attempt with one rule."""
+    rule = DecisionRule(
+        threshold=threshold, agreeing_frames=agreeing, refusing_frames=attempts.genuine.shape[1]
+    )
+    # Frames that never reach the threshold cannot match: most attempts of strangers.
+    near = attempts.strangers[(attempts.strangers >= threshold).any(axis=1)]
+    false_matches = sum(_frames_to_match(scores, rule) is not None for scores in near)
+    to_match = [_frames_to_match(scores, rule) for scores in attempts.genuine]
+    matched = [frames for frames in to_match if frames is not None]
+    return Row(
+        rate=rate,
+        agreeing=agreeing,
+        strangers=len(attempts.strangers),
+        false_matches=false_matches,
+        genuine=len(to_match),
+        non_matches=len(to_match) - len(matched),
+        median_frames=float(np.median(matched)) if matched else float("nan"),
+        p95_frames=float(np.percentile(matched, 95)) if matched else float("nan"),
+    )
+
+
+def correlation(recorded: Sequence[Recorded], strangers: Sequence[Vector], lag: int) -> float:
+    """Return how strongly a stranger's scores of frames `lag` apart hang together.
+
+    Pearson's coefficient within a recording and template, around the mean of all: 1 says that a
+    further frame brings nothing new.
+    """
+    earlier, later = [], []
+    for one in recorded:
+        if one.source.in_order and len(one.vectors) > lag:
+            for references in strangers:
+                scores = template_scores(one.vectors, references, MATCHER)
+                earlier.append(scores[:-lag])
+                later.append(scores[lag:])
+    return float(np.corrcoef(np.concatenate(earlier), np.concatenate(later))[0, 1])
+
+
+def _frames_to_match(scores: Vector, rule: DecisionRule) -> int | None:
+    evidence: list[FrameEvidence] = []
+    for index, score in enumerate(scores):
+        evidence.append(FrameEvidence(index, float(score), None))
+        verdict = policy.decide(evidence, rule)
+        if verdict is not None:
+            return index + 1 if verdict.outcome is Outcome.MATCH else None
+    return None
+
+
+def _stranger_attempts(
+    recorded: Sequence[Recorded], strangers: Sequence[Vector], length: int
+) -> Vector:
+    return np.concatenate(
+        [
+            template_scores(window, references, MATCHER)[None]
+            for one in recorded
+            for window in _windows(one.vectors, length)
+            for references in strangers
+        ]
+    )
+
+
+def _genuine_attempts(recorded: Sequence[Recorded], length: int) -> Vector:
+    """A recording against another session of the same person, or what follows its beginning."""
+    attempts = []
+    for one in recorded:
+        others = [
+            other
+            for other in recorded
+            if other.source.person == one.source.person and other is not one and len(other.vectors)
+        ]
+        references, probes = one.vectors[:REFERENCES], one.vectors[REFERENCES:]
+        if others:
+            references, probes = others[0].vectors[:REFERENCES], one.vectors
+        attempts += [
+            template_scores(window, references, MATCHER)[None]
+            for window in _windows(probes, length)
+        ]
+    return np.concatenate(attempts)
+
+
+def _windows(vectors: Vector, length: int) -> Iterator[Vector]:
+    for start in range(0, len(vectors) - length + 1, length):
+        yield vectors[start : start + length]
+
+
+def _described(one: Recorded) -> str:
+    return f"{one.source.person} {one.source.session} {len(one.vectors)}/{one.frames}"
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        stranger = Interval(*wilson(row.false_matches, row.strangers))
+        lines.append(
+            [
+                f"{row.rate:.0e}",
+                f"{row.agreeing}",
+                f"{row.false_matches}/{row.strangers}",
+                f"{row.false_matches / row.strangers:.1e}",
+                report.interval(stranger, ".1e"),
+                f"{row.non_matches}/{row.genuine}",
+                f"{row.median_frames:.0f}",
+                f"{row.p95_frames:.0f}",
+            ]
+        )
+    header = [
+        "FMR of one comparison",
+        "agreeing",
+        "strangers matched",
+        "rate",
+        "95 % (Wilson)",
+        "genuine not matched",
+        "frames, median",
+        "95th",
+    ]
+    return report.table(header, lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.frames", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of development data")
+    parser.add_argument("--embedder", default="sface", help="its name in the manifest")
+    parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
+    parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Recordings of live people as embeddings of the frames that a login would compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pam_faceid.core.observation import observe
+
+from benchmarks.extraction import Pipeline
+from benchmarks.report import progress
+from pam_faceid.adapters.cameras.recording import Recording, open_recording
+from pam_faceid.core.types import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A recording of one person.
+
+    Args:
+        person: Who; two sources of one person have the same.
+        session: Which of that person's.
+        paths: A video, or the images in order.
+        in_order: Whether neighbouring frames follow each other as a camera gives them.
+    """
+
+    person: str
+    session: str
+    paths: tuple[Path, ...]
+    in_order: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recorded:
+    """What a login would have compared of a source.
+
+    Args:
+        vectors: (N, D) embeddings of the frames that passed the quality gate.
+        frames: Frames seen.
+    """
+
+    source: Source
+    vectors: NDArray[np.float32] = field(repr=False)
+    frames: int
+
+
+def development_sources(data: Path) -> list[Source]:
+    """List the live recordings among the development data.
+
+    Raises:
+        FileNotFoundError: They are not there.
+    """
+    sources = []
+    for folder in sorted((data / "td_live_real/samples").iterdir()):
+        who = f"td {folder.name[-4:]}"
+        sources.append(Source(who, "selfie", (folder / "live_selfie.jpg",), in_order=False))
+        sources.append(Source(who, "video", (folder / "live_video.MOV",), in_order=True))
+    pad = data / "pad_pyimagesearch"
+    sources.append(Source("pad", "video", (pad / "real.mov",), in_order=True))
+    by_session: dict[tuple[str, str], list[tuple[int, Path]]] = {}
+    for line in (data / "splits/nuaa_dev_live.txt").read_text(encoding="utf-8").split():
+        path = data / "nuaa" / line
+        subject, _, _, session, number = path.stem.split("_")
+        by_session.setdefault((subject, session), []).append((int(number), path))
+    for (subject, session), numbered in sorted(by_session.items()):
+        paths = tuple(path for _, path in sorted(numbered))
+        sources.append(Source(f"nuaa {subject}", session, paths, in_order=False))
+    return sources
+
+
+def observe_sources(sources: Sequence[Source], pipeline: Pipeline) -> list[Recorded]:
+    """Look at every frame of every source as a login does, quality gate included."""
+    return [_observe(source, pipeline) for source in progress(sources, label="observing")]
+
+
+def _observe(source: Source, pipeline: Pipeline) -> Recorded:
+    vectors = []
+    count = 0
+    for frame in _frames(source):
+        count += 1
+        seen = observe(
+            frame,
+            index=count,
+            detector=pipeline.detector,
+            embedder=pipeline.embedder,
+            limits=pipeline.limits,
+            clock=time.perf_counter,
+        )
+        if seen.embedding is not None:
+            vectors.append(seen.embedding.vector)
+    shape = (len(vectors), -1) if vectors else (0, 1)
+    return Recorded(source, np.array(vectors, dtype=np.float32).reshape(shape), count)
+
+
+def _frames(source: Source) -> Iterator[Frame]:
+    for path in source.paths:
+        recording = Recording(
+            open_recording(path, require_root_owned=False), loop=False, frames_per_second=None
+        )
+        try:
+            yield from recording.frames()
+        finally:
+            recording.close()
