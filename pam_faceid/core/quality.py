@@ -114,6 +114,13 @@ def refusal(
 
 
 def _unmeasurable(face: Face) -> SampleQuality:
-    """Return what no gate lets through: the five points do not form a face."""
-    nan = math.nan
-    return SampleQuality(face.size_px, nan, nan, nan, nan, nan, nan)
+    """Return what the pose gate refuses: the five points do not form a face."""
+    return SampleQuality(
+        size_px=face.size_px,
+        yaw=9.0,
+        pitch=9.0,
+        roll_degrees=180.0,
+        sharpness=0.0,
+        brightness=0.0,
+        contrast=0.0,
+    )
