@@ -23,8 +23,8 @@ from benchmarks.lfw import images_of, people_of, read_images, read_pairs
 from benchmarks.statistics import FixedThreshold, rates_at
 from benchmarks.verification import all_comparisons
 from pam_faceid.adapters.models.manifest import MANIFEST, load_manifest
+from pam_faceid.core.calibration import Calibration, CalibrationPoint
 from pam_faceid.core.errors import FaceIdError
-from pam_faceid.core.matching import Calibration, CalibrationPoint
 
 RATES: Final = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 FEWEST_FALSE_MATCHES: Final = 10  # a point that rests on fewer is left out

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+import cv2
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
-from pam_faceid.core.observation import observe
 
 from benchmarks.report import progress
 from pam_faceid.adapters.cameras import images as image_files
 from pam_faceid.adapters.models import embedder as embedder_module
 from pam_faceid.adapters.models import mtcnn as mtcnn_module
+from pam_faceid.adapters.models import resampling, session
 from pam_faceid.adapters.models.embedder import OnnxEmbedder
 from pam_faceid.adapters.models.manifest import Manifest, load_manifest, model_id, read_model
 from pam_faceid.adapters.models.mtcnn import Mtcnn
@@ -26,7 +27,7 @@ from pam_faceid.core import geometry, quality
 from pam_faceid.core.config import DetectionConfig, QualityConfig
 from pam_faceid.core.errors import CameraError
 from pam_faceid.core.ports import Embedder, FaceDetector
-from pam_faceid.core.types import Face, Frame
+from pam_faceid.core.types import Face
 
 DETECTOR_NETS: Final = ("pnet", "rnet", "onet")
 SHIPPED_MODELS: Final = Path(__file__).resolve().parent.parent / "onnx_models"
@@ -36,6 +37,8 @@ NO_FACE: Final = "no face found"
 PIPELINE: Final[tuple[ModuleType, ...]] = (
     image_files,
     mtcnn_module,
+    resampling,
+    session,
     embedder_module,
     geometry,
     quality,
@@ -77,24 +80,17 @@ class Pipeline:
         try:
             pixels = image_files.decode_image(path.read_bytes(), name=path.name)
         except CameraError as error:
-            return Sample(None, error.message, "not readable", 0)
+            return Sample(None, error.message, "unreadable", 0)
         faces = self.detector.detect(pixels)
         if not faces:
             return Sample(None, NO_FACE, "no_face", 0)
         face = nearest_the_middle(faces, pixels)
-        vector = self.embedder.embed(self.embedder.crop(pixels, face)).vector
-        return Sample(vector, "", self._gate(pixels, path), len(faces))
-
-    def _gate(self, pixels: NDArray[np.uint8], path: Path) -> str:
-        seen = observe(
-            Frame(pixels, captured_at=0.0, origin=path.name),
-            index=0,
-            detector=self.detector,
-            embedder=self.embedder,
-            limits=self.limits,
-            clock=time.perf_counter,
+        crop = self.embedder.crop(pixels, face)
+        gate = quality.one_face(faces, self.limits) or quality.refusal(
+            face, quality.assess(face, crop), frame_shape=pixels.shape, limits=self.limits
         )
-        return seen.refusal.value if seen.refusal is not None else ""
+        vector = self.embedder.embed(crop).vector
+        return Sample(vector, "", gate.value if gate else "", len(faces))
 
 
 def load_pipeline(
@@ -118,7 +114,9 @@ def load_pipeline(
         detector=load_detector(manifest, detection, min_face_px=smallest, threads=threads),
         embedder=OnnxEmbedder(spec, read_model(spec), threads=threads, optimise=True),
         limits=QualityConfig(),
-        fingerprint=_fingerprint(manifest, embedder, f"{detection.stage_thresholds} {smallest}"),
+        fingerprint=_fingerprint(
+            manifest, embedder, f"{detection.stage_thresholds} {smallest} {QualityConfig()}"
+        ),
     )
 
 
@@ -134,6 +132,7 @@ def load_detector(
         min_face_px=min_face_px,
         stage_thresholds=detection.stage_thresholds,
         threads=threads,
+        optimise=True,
     )
 
 
@@ -208,8 +207,9 @@ class _Kept:
 
 
 def _fingerprint(manifest: Manifest, embedder: str, settings: str) -> str:
+    versions = [ort.__version__, cv2.__version__, np.__version__]
     models = [model_id(manifest.find(name)) for name in (*DETECTOR_NETS, embedder)]
-    digest = hashlib.sha256("\n".join([*models, settings]).encode())
+    digest = hashlib.sha256("\n".join([*versions, *models, settings]).encode())
     for module in PIPELINE:
         digest.update(inspect.getsource(module).encode())
     return f"{embedder}-{digest.hexdigest()[:16]}"
