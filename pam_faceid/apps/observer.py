@@ -22,7 +22,8 @@ from pam_faceid.core import errors
 from pam_faceid.layout import SERVICE_USER
 
 if TYPE_CHECKING:
-    from pam_faceid.apps.protocol import Channel, Order, Unreadable
+    from pam_faceid.apps.protocol import Channel, Order
+    from pam_faceid.apps.sightings import Unreadable
     from pam_faceid.core.ports import FrameSource
     from pam_faceid.core.types import Frame, Observation
 
@@ -96,22 +97,22 @@ class ObserverProcess:
         import msgspec
 
         from pam_faceid.adapters.models.manifest import model_id
-        from pam_faceid.apps import protocol
+        from pam_faceid.apps import sightings
 
         if self._order is None:
             raise errors.FaceIdError("the observer has no order: call look first")
         decoder = msgspec.json.Decoder(
-            protocol.Seen | protocol.Failed | protocol.Unreadable | protocol.Finished
+            sightings.Seen | sightings.Failed | sightings.Unreadable | sightings.Finished
         )
         while True:
             message = self.channel.receive(decoder.decode)
             if message is None:
                 raise errors.FaceIdError("the observer died")
-            if isinstance(message, protocol.Finished):
+            if isinstance(message, sightings.Finished):
                 return None
-            if isinstance(message, protocol.Failed):
+            if isinstance(message, sightings.Failed):
                 raise _error(message.error, message.message, message.hint)
-            if isinstance(message, protocol.Unreadable):
+            if isinstance(message, sightings.Unreadable):
                 self.unreadable.append(message)
                 continue
             spec = self._order.embedder
@@ -177,7 +178,8 @@ def _observe(connection: socket.socket, parent: int) -> None:
 
 
 def _say_failure(connection: socket.socket, error: str, message: str, hint: str) -> None:
-    from pam_faceid.apps.protocol import Channel, Failed
+    from pam_faceid.apps.protocol import Channel
+    from pam_faceid.apps.sightings import Failed
 
     Channel(connection).send(Failed(error, message, hint))
 
@@ -224,7 +226,7 @@ class _Ordered(threading.Thread):
 
 def _look(connection: socket.socket) -> None:
     # The protocol brings msgspec in: not before privilege is gone.
-    from pam_faceid.apps.protocol import Channel, Finished, Seen
+    from pam_faceid.apps.protocol import Channel
 
     channel = Channel(connection, takes_descriptors=True)
     ordered = _Ordered(channel)
@@ -236,6 +238,7 @@ def _look(connection: socket.socket) -> None:
     if order is None:
         return
     from pam_faceid.apps import wiring
+    from pam_faceid.apps.sightings import Finished, Seen
     from pam_faceid.core.observation import observe
 
     embedder = wiring.embedder(order, ordered.models[3])
@@ -264,7 +267,7 @@ def _look(connection: socket.socket) -> None:
 def _frames(source: FrameSource, order: Order, channel: Channel) -> Iterator[Frame]:
     """Yield frames; of files that are shown once, report the unreadable ones and go on."""
     from pam_faceid.adapters.cameras import recording
-    from pam_faceid.apps.protocol import Unreadable
+    from pam_faceid.apps.sightings import Unreadable
 
     if order.loop or not isinstance(source, recording.Recording):
         yield from source.frames()

@@ -1,8 +1,8 @@
 """What the processes say to each other: one JSON object a line over a Unix stream socket.
 
 hook -> worker: `Authenticate`, then perhaps `Skip`. worker -> hook: `Within`, any number of `Info`,
-one `Ended`. worker -> observer: one `Order`, then the recording's descriptors. observer -> worker:
-any number of `Seen` and `Unreadable`, at last `Failed` or `Finished`.
+one `Ended`. worker -> observer: one `Order`, then the recording's descriptors. What the observer
+answers is in `apps.sightings`. Imports no numpy: both processes want this module first.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from collections.abc import Callable
 from typing import Final, Literal, TypeVar
 
 import msgspec
-import numpy as np
 
 from pam_faceid.adapters.models.manifest import ModelSpec
 from pam_faceid.core.config import CameraConfig, DetectionConfig, QualityConfig
 from pam_faceid.core.errors import ProtocolError
-from pam_faceid.core.types import Embedding, Observation, Outcome, Refusal, SampleQuality
 
 MAX_LINE_BYTES: Final = 1 << 18  # an order names every file of a recording
 MAX_DESCRIPTORS: Final = 200  # the kernel passes 253 in one message
@@ -59,7 +57,7 @@ class Info(msgspec.Struct, frozen=True):
 class Ended(msgspec.Struct, frozen=True):
     """worker -> hook: the last line."""
 
-    outcome: Outcome
+    outcome: str
 
 
 class RecordedFile(msgspec.Struct, frozen=True):
@@ -87,75 +85,6 @@ class Order(Message, frozen=True, tag="observe"):
     loop: bool = False
     optimise: bool = False
     threads: int = 2
-
-
-class Seen(Message, frozen=True, tag="seen"):
-    """observer -> worker: an observation, with the embedding as little-endian float32."""
-
-    index: int
-    captured_at: float
-    refusal: Refusal | None
-    quality: SampleQuality | None
-    vector: bytes | None
-    stage_ms: dict[str, float]
-    origin: str
-
-    @classmethod
-    def of(cls, observation: Observation) -> Seen:
-        """Wrap an observation for the wire."""
-        embedding = observation.embedding
-        return cls(
-            index=observation.index,
-            captured_at=observation.captured_at,
-            refusal=observation.refusal,
-            quality=observation.quality,
-            vector=None if embedding is None else embedding.vector.astype("<f4").tobytes(),
-            stage_ms=observation.stage_ms,
-            origin=observation.origin,
-        )
-
-    def observation(self, *, model_id: str, dimensions: int) -> Observation:
-        """Rebuild the observation. The observer is not trusted to say which model it used.
-
-        Raises:
-            ProtocolError: The vector has another length than the model's.
-            FaceIdError: It is not a unit vector, or comes with a refusal.
-        """
-        embedding = None
-        if self.vector is not None:
-            if len(self.vector) != 4 * dimensions:
-                raise ProtocolError(f"the observer sent a vector of {len(self.vector)} bytes")
-            vector = np.frombuffer(self.vector, "<f4").astype(np.float32)
-            embedding = Embedding(vector, model_id)
-        return Observation(
-            index=self.index,
-            captured_at=self.captured_at,
-            refusal=self.refusal,
-            quality=self.quality,
-            embedding=embedding,
-            stage_ms=self.stage_ms,
-            origin=self.origin,
-        )
-
-
-class Failed(Message, frozen=True, tag="failed"):
-    """observer -> worker: it cannot go on. `error` is the class name in core.errors."""
-
-    error: str
-    message: str
-    hint: str
-
-
-class Unreadable(Message, frozen=True, tag="unreadable"):
-    """observer -> worker: one file of a recording was left out; the rest goes on."""
-
-    name: str
-    message: str
-    hint: str
-
-
-class Finished(Message, frozen=True, tag="finished"):
-    """observer -> worker: the recording has been seen to its end."""
 
 
 class Channel:

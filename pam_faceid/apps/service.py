@@ -27,7 +27,6 @@ from pam_faceid.core.errors import (
     FaceIdError,
     NotEnrolledError,
 )
-from pam_faceid.core.quality import ADVICE
 from pam_faceid.core.types import Observation, Outcome, Verdict
 from pam_faceid.layout import Layout
 
@@ -109,11 +108,12 @@ class Attempt:
         except KeyError:
             return Outcome.NOT_ENROLLED
         manifest = load_manifests(self._layout)
-        rule = wiring.decision_rule(config, manifest)
-        self._say(LOOKING)
         order, descriptors = wiring.order_for(config, manifest, one_shot=True)
         self._facts["recording"] = bool(order.recording)
+        # The observer has the longer way: what it waits for comes first.
         self._observer.look(order, descriptors)
+        self._say(LOOKING)
+        rule = wiring.decision_rule(config, manifest)
         template = wiring.template_store(self._layout).load(self._request.user, uid)
         from pam_faceid.core.verification import verify
 
@@ -125,6 +125,8 @@ class Attempt:
         )
         self._note(verdict)
         if verdict.outcome is Outcome.FAILURE_TO_ACQUIRE and verdict.advice is not None:
+            from pam_faceid.core.quality import ADVICE
+
             self._say(ADVICE[verdict.advice])
         return verdict.outcome
 
@@ -179,7 +181,7 @@ def answer(descriptor: int, layout: Layout, observer: ObserverProcess) -> None:
         if request is None:
             return
         outcome = Attempt(request, layout, channel, observer).outcome()
-        channel.send(Ended(outcome))
+        channel.send(Ended(outcome.value))
     except (FaceIdError, OSError):
         # No record or nobody to tell: silence ends in the password prompt.
         return

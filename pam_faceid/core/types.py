@@ -1,15 +1,19 @@
-"""The nouns of an authentication. Terms follow ISO/IEC 2382-37; see docs/glossary.md."""
+"""The nouns of an authentication. Terms follow ISO/IEC 2382-37; see docs/glossary.md.
+
+numpy is imported only where an array is made: the worker wants the outcomes before it is loaded.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final
 
 from pam_faceid.core.errors import FaceIdError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 UNIT_NORM_TOLERANCE: Final = 1e-3
 
@@ -104,6 +108,8 @@ class Embedding:
     model_id: str
 
     def __post_init__(self) -> None:
+        import numpy as np  # noqa: PLC0415 - see above
+
         if self.vector.ndim != 1 or self.vector.dtype != np.float32:
             raise FaceIdError(
                 f"an embedding is a float32 vector, not {self.vector.dtype} {self.vector.shape}"

@@ -13,7 +13,8 @@ from benchmarks.lfw import Pair, every_pair, images_of, read_pairs
 from benchmarks.report import median, table
 from benchmarks.templates import template_scores
 from pam_faceid.adapters.models.manifest import Manifest
-from pam_faceid.core.matching import Calibration, CalibrationPoint, comparison_score
+from pam_faceid.core.calibration import Calibration, CalibrationPoint
+from pam_faceid.core.matching import comparison_score
 
 CALIBRATION = Calibration(
     data="made up",

@@ -15,8 +15,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from pam_faceid.core.calibration import Calibration
 from pam_faceid.core.errors import ModelError
-from pam_faceid.core.matching import Calibration
 from pam_faceid.layout import Layout
 
 MANIFEST: Final = "manifest.toml"

@@ -1,0 +1,78 @@
+"""observer -> worker: any number of `Seen` and `Unreadable`, at last `Failed` or `Finished`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pam_faceid.apps.protocol import Message
+from pam_faceid.core.errors import ProtocolError
+from pam_faceid.core.types import Embedding, Observation, Refusal, SampleQuality
+
+
+class Seen(Message, frozen=True, tag="seen"):
+    """observer -> worker: an observation, with the embedding as little-endian float32."""
+
+    index: int
+    captured_at: float
+    refusal: Refusal | None
+    quality: SampleQuality | None
+    vector: bytes | None
+    stage_ms: dict[str, float]
+    origin: str
+
+    @classmethod
+    def of(cls, observation: Observation) -> Seen:
+        """Wrap an observation for the wire."""
+        embedding = observation.embedding
+        return cls(
+            index=observation.index,
+            captured_at=observation.captured_at,
+            refusal=observation.refusal,
+            quality=observation.quality,
+            vector=None if embedding is None else embedding.vector.astype("<f4").tobytes(),
+            stage_ms=observation.stage_ms,
+            origin=observation.origin,
+        )
+
+    def observation(self, *, model_id: str, dimensions: int) -> Observation:
+        """Rebuild the observation. The observer is not trusted to say which model it used.
+
+        Raises:
+            ProtocolError: The vector has another length than the model's.
+            FaceIdError: It is not a unit vector, or comes with a refusal.
+        """
+        embedding = None
+        if self.vector is not None:
+            if len(self.vector) != 4 * dimensions:
+                raise ProtocolError(f"the observer sent a vector of {len(self.vector)} bytes")
+            vector = np.frombuffer(self.vector, "<f4").astype(np.float32)
+            embedding = Embedding(vector, model_id)
+        return Observation(
+            index=self.index,
+            captured_at=self.captured_at,
+            refusal=self.refusal,
+            quality=self.quality,
+            embedding=embedding,
+            stage_ms=self.stage_ms,
+            origin=self.origin,
+        )
+
+
+class Failed(Message, frozen=True, tag="failed"):
+    """observer -> worker: it cannot go on. `error` is the class name in core.errors."""
+
+    error: str
+    message: str
+    hint: str
+
+
+class Unreadable(Message, frozen=True, tag="unreadable"):
+    """observer -> worker: one file of a recording was left out; the rest goes on."""
+
+    name: str
+    message: str
+    hint: str
+
+
+class Finished(Message, frozen=True, tag="finished"):
+    """observer -> worker: the recording has been seen to its end."""
