@@ -1,7 +1,7 @@
 """P-, R- and O-net of MTCNN, from the state dicts that facenet-pytorch ships.
 
 Three things are folded in, all exact up to rounding: the pixel normalisation into the first
-convolution (none pads), the two-way softmax into a sigmoid of the difference of its inputs, and
+convolution (none pads), the two-way softmax into one logit, the difference of its two, and
 the transpose before the first dense layer into that layer's columns.
 """
 
@@ -27,7 +27,7 @@ def pnet(state: State) -> bytes:
     x = _convolution(graph, state, "conv3", x, prelu="prelu3")
     weight, bias = _difference(state, "conv4_1")
     _layer(graph, "Conv", x, weight, bias, name="face", output="logit")
-    graph.node("Sigmoid", ["logit"], "probability")
+    _probability(graph)
     weight, bias = state["conv4_2.weight"], state["conv4_2.bias"]
     _layer(graph, "Conv", x, weight, bias, name="box", output="regression")
     return graph.model(
@@ -104,10 +104,21 @@ def _heads(graph: Graph, state: State, x: str, heads: Mapping[str, str]) -> None
         if output == "probability":
             weight, bias = _difference(state, name)
             _layer(graph, "Gemm", x, weight, bias, name="face", output="logit")
-            graph.node("Sigmoid", ["logit"], output)
+            _probability(graph)
         else:
             weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
             _layer(graph, "Gemm", x, weight, bias, name=output, output=output)
+
+
+def _probability(graph: Graph) -> None:
+    """1 / (1 + exp(-logit)), rounded like a softmax.
+
+    Candidates at probability 1 are common, and suppression keeps the first of equals. The Sigmoid
+    operator is an approximation that ranks them by its rounding errors, in another order.
+    """
+    odds = graph.node("Exp", [graph.node("Neg", ["logit"], "against")], "odds")
+    total = graph.node("Add", [odds, graph.weight("one", np.ones(1))], "total")
+    graph.node("Reciprocal", [total], "probability")
 
 
 def _difference(state: State, name: str) -> tuple[Weights, Weights]:

@@ -48,20 +48,21 @@ def smaller_overlap(box: Boxes, others: Boxes) -> NDArray[np.float32]:
 
 
 def suppress(
-    boxes: Boxes, scores: NDArray[np.float32], *, overlap: Overlap, threshold: float
+    boxes: Boxes, order: NDArray[np.intp], *, overlap: Overlap, threshold: float
 ) -> NDArray[np.intp]:
     """Non-maximum suppression.
 
     Args:
         boxes: (N, 4).
-        scores: (N,).
+        order: Indices of the boxes, best first. The caller ranks them, because it knows which of
+            two equals goes first, and saturated probabilities are often equal.
         overlap: How much of two boxes is the same.
         threshold: A box that overlaps a better one by more is dropped.
 
     Returns:
         Indices of the boxes kept, best first.
     """
-    remaining = np.argsort(-scores, kind="stable")
+    remaining = order
     kept = []
     while remaining.size:
         best, remaining = remaining[0], remaining[1:]
