@@ -23,6 +23,7 @@ from pam_faceid.adapters import pam_stack, sudoers
 from pam_faceid.adapters.pam_services import SUDO_SERVICES, PamServices
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.pam_wiring import service_status
+from pam_faceid.apps.observer import LIBRARY_ENVIRONMENT
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.layout import PROGRAM_DIR, SERVICE_USER, Layout
 
@@ -66,6 +67,8 @@ class Finding:
 
 def environment(layout: Layout) -> Iterator[Finding]:
     """Python and the libraries of this program."""
+    # onnxruntime reads these when it is imported; root writes nothing and tells nobody.
+    os.environ.update(LIBRARY_ENVIRONMENT)
     versions = [f"Python {platform.python_version()}"]
     for distribution, module in LIBRARIES:
         try:

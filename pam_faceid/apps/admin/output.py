@@ -17,7 +17,7 @@ def as_json(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table with a heading line."""
+    """Write a table with a heading line; only the last column wraps."""
     # Imported here: drawing is not needed to take the face out of a broken machine.
     from rich import box
     from rich.console import Console
@@ -25,8 +25,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
+    for column in columns[:-1]:
+        drawn.add_column(column, no_wrap=True)
+    drawn.add_column(columns[-1], overflow="fold")
     for row in rows:
         # As Text: a file name in brackets is not markup.
         drawn.add_row(*(Text(cell) for cell in row))

@@ -77,7 +77,8 @@ def _uid(user: str) -> int:
 def _row(entry: _Listed) -> tuple[str, str, str, str]:
     if entry.error is not None:
         return entry.user, "-", "-", f"does not open: {entry.error}"
-    return entry.user, str(entry.references), entry.created or "", entry.model or ""
+    created = (entry.created or "")[:16].replace("T", " ")
+    return entry.user, str(entry.references), created, entry.model or ""
 
 
 @click.command("show-user")
@@ -102,7 +103,7 @@ def show_user(admin: Admin, *, name: str, json_wanted: bool) -> None:
         }
     )
     table(
-        ("Reference", "Taken", "Size px", "Turn", "Nod", "Tilt", "Sharp", "Light", "Source"),
+        ("#", "Taken", "Px", "Turn", "Nod", "Tilt", "Sharp", "Light", "Source"),
         [
             (
                 str(number),
@@ -113,7 +114,7 @@ def show_user(admin: Admin, *, name: str, json_wanted: bool) -> None:
                 f"{reference.quality.roll_degrees:+.0f}°",
                 f"{reference.quality.sharpness:.0f}",
                 f"{reference.quality.brightness:.0f}",
-                reference.source,
+                reference.source.rpartition("/")[2],
             )
             for number, reference in enumerate(template.references, start=1)
         ],

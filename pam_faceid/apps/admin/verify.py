@@ -13,9 +13,10 @@ from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, ExitCode, pass_admin, require_root
 from pam_faceid.apps.admin.looking import from_option, paths_argument, recording, watch
 from pam_faceid.apps.admin.output import as_json, facts, table
+from pam_faceid.core.errors import CameraError
 
 if TYPE_CHECKING:
-    from pam_faceid.apps.protocol import Unreadable
+    from pam_faceid.apps.sightings import Unreadable
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.types import Observation, Verdict
 
@@ -65,6 +66,8 @@ def verify(
             matcher=matcher,
         )
         unreadable = observer.unreadable
+    if unreadable and not seen:
+        raise CameraError(f"nothing to look at: {unreadable[0].message}", hint=unreadable[0].hint)
     scores = [
         None if o.embedding is None else compare(o.embedding, template, matcher) for o in seen
     ]
@@ -75,7 +78,7 @@ def verify(
             table(
                 ("Frame", "Score", "From"),
                 [
-                    (str(o.index), _score_or_refusal(o, s), o.origin)
+                    (str(o.index), _score_or_refusal(o, s), o.origin.rpartition("/")[2])
                     for o, s in zip(seen, scores, strict=True)
                 ],
             )
