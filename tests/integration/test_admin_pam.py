@@ -252,7 +252,8 @@ def wired(account: Account, tree: Path, tmp_path: Path) -> Iterator[Wired]:
     Path("/etc/pam.d", service).write_text(text)
     sudoers = Path("/etc/sudoers.d", service)
     sudoers.write_text(
-        f"Defaults:{account.name} pam_service={service}, !lecture, passwd_tries=1\n{account.name} ALL=(ALL) ALL\n"
+        f"Defaults:{account.name} pam_service={service}, !lecture, passwd_tries=1\n"
+        f"{account.name} ALL=(ALL) ALL\n"
     )
     sudoers.chmod(0o440)
     try:
