@@ -7,11 +7,10 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from pam_faceid.adapters.safe_files import (
     FileMissingError,
@@ -24,9 +23,13 @@ from pam_faceid.adapters.safe_files import (
 )
 from pam_faceid.adapters.vault.sealing import seal, unseal, wipe
 from pam_faceid.core.errors import FaceIdError, NotEnrolledError, VaultError
-from pam_faceid.core.ports import KeyProvider
 from pam_faceid.core.types import Embedding, Reference, ReferenceTemplate, SampleQuality
 from pam_faceid.layout import SERVICE_USER
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pam_faceid.core.ports import KeyProvider
 
 FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
