@@ -67,7 +67,9 @@ class PamServices:
         try:
             entries = sorted(self.directory.iterdir())
         except OSError as error:
-            raise PamStackError(f"{self.directory}: {error.strerror}") from error
+            raise PamStackError(
+                f"{self.directory}: {error.strerror}", hint="apt install libpam-runtime"
+            ) from error
         return [path.name for path in entries if path.is_file() and not path.name.startswith(".")]
 
     def read(self, service: str) -> str:

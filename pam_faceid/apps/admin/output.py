@@ -7,8 +7,11 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import click
+
+SHORT_CELL: Final = 16
 
 
 def as_json(value: object) -> None:
@@ -17,7 +20,7 @@ def as_json(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table with a heading line; only the last column wraps."""
+    """Write a table with a heading line; columns of short cells, such as dates, never wrap."""
     # Imported here: drawing is not needed to take the face out of a broken machine.
     from rich import box
     from rich.console import Console
@@ -25,9 +28,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns[:-1]:
-        drawn.add_column(column, no_wrap=True)
-    drawn.add_column(columns[-1], overflow="fold")
+    for index, column in enumerate(columns):
+        short = all(len(row[index]) <= SHORT_CELL for row in rows)
+        drawn.add_column(column, no_wrap=short, overflow="fold")
     for row in rows:
         # As Text: a file name in brackets is not markup.
         drawn.add_row(*(Text(cell) for cell in row))

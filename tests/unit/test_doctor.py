@@ -1,0 +1,170 @@
+"""doctor names each thing that is wrong, and goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pam_faceid.adapters import pam_stack
+from pam_faceid.adapters.vault.keys import create_key_file
+from pam_faceid.apps.admin.checks import CHECKS, Finding, State, run_checks
+from pam_faceid.layout import Layout
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def layout(tmp_path: Path, models_dir: Path) -> Layout:
+    """A root with everything but a camera and an interpreter of its own."""
+    found = Layout(tmp_path)
+    for folder in (found.templates, found.models, found.audit_log.parent, found.pam_d):
+        folder.mkdir(parents=True)
+    for file in [*models_dir.glob("*.onnx"), models_dir / "manifest.toml"]:
+        shutil.copyfile(file, found.models / file.name)
+    found.config_file.write_text("[matching]\nthreshold = 0.5\n")
+    create_key_file(found.key_file)
+    for name in (pam_stack.PYTHON_MODULE, pam_stack.HOOK):
+        path = tmp_path / name.lstrip("/")
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (found.pam_d / "pam_faceid-password").write_text("auth required pam_unix.so\n")
+    (found.pam_d / "login").write_text(f"{pam_stack.AUTH_LINE}auth required pam_unix.so\n")
+    return found
+
+
+def look(layout: Layout, name: str) -> list[Finding]:
+    return [finding for check, finding in run_checks(layout) if check == name]
+
+
+def worst(layout: Layout, name: str) -> Finding:
+    severity = [State.SKIPPED, State.OK, State.WARN, State.FAIL]
+    return max(look(layout, name), key=lambda f: severity.index(f.state))
+
+
+WELL = {check.name for check in CHECKS} - {"interpreter", "service user", "templates", "camera"}
+
+
+@pytest.mark.parametrize("name", sorted(WELL))
+def test_what_is_well_is_called_ok(layout: Layout, name: str) -> None:
+    assert worst(layout, name).state is State.OK
+
+
+def test_a_hook_that_a_user_could_change_is_found(layout: Layout) -> None:
+    (layout.root / pam_stack.HOOK.lstrip("/")).chmod(0o666)
+
+    found = worst(layout, "hook")
+    assert found.state is State.FAIL
+    assert "runs as root" in found.what
+
+
+def test_a_missing_hook_is_found(layout: Layout) -> None:
+    (layout.root / pam_stack.HOOK.lstrip("/")).unlink()
+
+    assert "is missing, so only the password works" in worst(layout, "hook").what
+
+
+def test_a_wrong_configuration_is_named_once(layout: Layout) -> None:
+    """What depends on it says so in place of repeating the failure."""
+    layout.config_file.write_text("[camera]\nwidht = 640\n")
+
+    assert "camera.widht" in worst(layout, "configuration").what
+    for name in ("threshold", "templates", "camera"):
+        found = worst(layout, name)
+        assert found.state is State.SKIPPED
+        assert found.what == "not looked at: first repair configuration"
+
+
+def test_an_altered_model_is_named(layout: Layout) -> None:
+    with (layout.models / "rnet.onnx").open("ab") as file:
+        file.write(b"x")
+
+    found = worst(layout, "models")
+    assert found.state is State.FAIL
+    assert "model rnet was altered" in found.what
+
+
+def test_a_key_that_others_can_read_is_found(layout: Layout) -> None:
+    layout.key_file.chmod(0o444)
+
+    assert "more open than 0400" in worst(layout, "key").what
+
+
+def test_a_template_that_does_not_open_is_found(layout: Layout) -> None:
+    (layout.templates / "root.template").write_bytes(b"not a template")
+    (layout.templates / "root.template").chmod(0o640)
+
+    assert worst(layout, "templates").state is State.FAIL
+
+
+def test_a_template_of_an_account_that_is_gone_is_a_warning(layout: Layout) -> None:
+    (layout.templates / "nobody-there.template").touch()
+
+    found = worst(layout, "templates")
+    assert found.state is State.WARN
+    assert found.cure == "faceid-admin remove-user nobody-there"
+
+
+def test_a_recording_in_place_of_the_camera_is_said_loudly(layout: Layout) -> None:
+    layout.config_file.write_text('[camera]\nrecording = "/srv/faces"\n')
+
+    found = worst(layout, "camera")
+    assert found.state is State.WARN
+    assert "A RECORDING STANDS IN FOR THE CAMERA: /srv/faces" in found.what
+
+
+@pytest.mark.parametrize(
+    ("service", "text", "what"),
+    [
+        ("su", f"{pam_stack.AUTH_LINE}auth required pam_unix.so\n", "su: must not have the face"),
+        ("login", pam_stack.AUTH_LINE * 2, "login: the hook is there 2 times"),
+        (
+            "login",
+            pam_stack.AUTH_LINE.replace("sufficient", "required"),
+            "turns a missing face into a failed login",
+        ),
+    ],
+)
+def test_wiring_that_harms_is_a_failure(layout: Layout, service: str, text: str, what: str) -> None:
+    (layout.pam_d / service).write_text(text)
+
+    found = [f for f in look(layout, "PAM services") if f.state is State.FAIL]
+    assert any(what in f.what for f in found)
+
+
+def test_sudo_without_secure_path_is_a_failure_once_it_has_the_face(layout: Layout) -> None:
+    (layout.root / "etc/sudoers").write_text("Defaults env_reset\n")
+    assert worst(layout, "PAM services").state is State.OK
+
+    (layout.pam_d / "sudo").write_text(f"{pam_stack.AUTH_LINE}auth required pam_unix.so\n")
+
+    assert "no `Defaults secure_path`" in worst(layout, "PAM services").what
+
+
+def test_an_audit_log_that_cannot_be_written_is_found(layout: Layout) -> None:
+    layout.audit_log.symlink_to("/dev/null")
+
+    assert worst(layout, "audit log").state is State.FAIL
+
+
+def test_an_empty_machine_ends_with_3_and_every_check_has_a_word(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "pam_faceid.apps.admin", "--root", tmp_path, "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+
+    assert ended.returncode == 3, ended.stderr
+    findings = json.loads(ended.stdout)["findings"]
+    assert {f["check"] for f in findings} == {check.name for check in CHECKS}
+    for finding in findings:
+        if finding["state"] == "fail":
+            assert finding["cure"], finding
