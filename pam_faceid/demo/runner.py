@@ -50,8 +50,8 @@ class Step:
 
     def row(self) -> tuple[str, ...]:
         """Return its line of the table."""
-        verdict = "ok" if self.passed else "NO"
-        return (verdict, self.what, self.expected, self.got, f"{self.milliseconds:.0f}")
+        got = "as expected" if self.passed else self.got
+        return (self.what, self.expected, got, f"{self.milliseconds:.0f}")
 
 
 def run_demo(layout: Layout) -> int:
@@ -70,7 +70,7 @@ def run_demo(layout: Layout) -> int:
     with set_up(layout) as stage:
         steps = _play(stage)
     table(
-        ("", "Step", "Expected", "Got", "ms"),
+        ("Step", "Expected", "Got", "ms"),
         [step.row() for step in steps],
     )
     failed = [step for step in steps if not step.passed]
@@ -99,17 +99,17 @@ def _play(stage: Stage) -> list[Step]:
     no_camera = Outcome.FAILURE_TO_ACQUIRE.value
     stage.show(enrolled)
     steps = [_enrol(stage, enrolment)]
-    steps.append(_step("enrolled face", f"{match}: let in", stage.log_in(wrong)))
+    steps.append(_step("enrolled face", f"{match}, in", stage.log_in(wrong)))
     stage.show(stranger)
     steps += [
         _step(
             "other face, right password",
-            f"{non_match}: password asked, let in",
+            f"{non_match}, password, in",
             stage.log_in(stage.password),
         ),
         _step(
             "other face, wrong password",
-            f"{non_match}: password asked, denied",
+            f"{non_match}, password, denied",
             stage.log_in(wrong),
         ),
     ]
@@ -117,7 +117,7 @@ def _play(stage: Stage) -> list[Step]:
     steps.append(
         _step(
             "no camera, right password",
-            f"{no_camera}: password asked, let in",
+            f"{no_camera}, password, in",
             stage.log_in(stage.password),
         )
     )
@@ -137,12 +137,12 @@ def _enrol(stage: Stage, recording: Path) -> Step:
 
 
 def _step(what: str, expected: str, login: Login) -> Step:
-    asked = "password asked, " if login.asked_password else ""
-    got = f"{login.outcome or 'no record'}: {asked}{'let in' if login.accepted else 'denied'}"
+    asked = ["password"] if login.asked_password else []
+    got = [login.outcome or "no record", *asked, "in" if login.accepted else "denied"]
     return Step(
         what=what,
         expected=expected,
-        got=got,
+        got=", ".join(got),
         milliseconds=login.milliseconds,
         said=login.output,
     )
