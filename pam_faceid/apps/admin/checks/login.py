@@ -1,0 +1,78 @@
+"""Is a login wired as it should be: PAM services, sudo, the record, the disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Final
+
+from pam_faceid.adapters import pam_stack, sudoers
+from pam_faceid.adapters.pam_services import SUDO_SERVICES, PamServices
+from pam_faceid.apps import wiring
+from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State
+from pam_faceid.apps.admin.pam_wiring import service_status
+from pam_faceid.layout import Layout
+
+LOW_SPACE_BYTES: Final = 64 << 20
+
+
+def pam(layout: Layout) -> Iterator[Finding]:
+    """Which services ask for the face, and whether they may."""
+    services = PamServices(layout.root)
+    wired = []
+    for name in services.names():
+        status = service_status(services, name)
+        for fault in status.faults:
+            yield Finding(State.FAIL, f"{name}: {fault}", f"faceid-admin pam disable {name}")
+        if status.enabled:
+            wired.append(name)
+            skipped = pam_stack.skipped_by_a_match(services.auth_stack(name))
+            if skipped is not None:
+                yield Finding(
+                    State.WARN,
+                    f"{name}: a match skips `{skipped}` ({skipped.service})",
+                    "see pam_faceid(8), if it is meant as a second factor",
+                )
+    if SUDO_SERVICES & set(wired):
+        for hazard in sudoers.path_hazards(layout.root):
+            yield Finding(State.FAIL, hazard, "visudo: set secure_path for everybody")
+    if wired:
+        yield Finding(State.OK, f"the face is asked for by {', '.join(wired)}")
+    else:
+        cure = "faceid-admin pam enable sudo"
+        yield Finding(State.WARN, "no PAM service asks for the face yet", cure)
+
+
+def password_service(layout: Layout) -> Iterator[Finding]:
+    """The service that confirms who a person is before enrolment."""
+    from pam_faceid.adapters.accounts import PASSWORD_SERVICE
+
+    services = PamServices(layout.root)
+    if PASSWORD_SERVICE not in services.names():
+        what = f"{services.directory / PASSWORD_SERVICE} is missing, so nobody can be confirmed"
+        yield Finding(State.FAIL, what, REINSTALL)
+    elif any(entry.is_ours for entry in services.auth_stack(PASSWORD_SERVICE)):
+        what = f"{services.directory / PASSWORD_SERVICE} lets a face stand for the password"
+        yield Finding(State.FAIL, what, REINSTALL)
+    else:
+        yield Finding(State.OK, f"{services.directory / PASSWORD_SERVICE} asks for the password")
+
+
+def audit(layout: Layout) -> Iterator[Finding]:
+    """Whether an attempt can be recorded; without a record there is no match."""
+    wiring.audit_log(layout).record("doctor")
+    yield Finding(State.OK, f"{layout.audit_log} takes a record")
+
+
+def disk(layout: Layout) -> Iterator[Finding]:
+    """Free space where templates and records are written."""
+    for folder in (layout.config_dir, layout.audit_log.parent):
+        if not folder.is_dir():
+            yield Finding(State.FAIL, f"{folder} is missing", REINSTALL)
+            continue
+        free = shutil.disk_usage(folder).free
+        if free < LOW_SPACE_BYTES:
+            cure = "make room: without a record there is no match"
+            yield Finding(State.WARN, f"{folder}: {free >> 20} MiB are free", cure)
+        else:
+            yield Finding(State.OK, f"{folder}: {free >> 20} MiB are free")

@@ -1,0 +1,131 @@
+"""Is the program itself in order: libraries, interpreter, hook, service user."""
+
+from __future__ import annotations
+
+import grp
+import importlib
+import importlib.metadata
+import os
+import platform
+import pwd
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pam_faceid.adapters import pam_stack
+from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State, under
+from pam_faceid.apps.observer import LIBRARY_ENVIRONMENT
+from pam_faceid.layout import PROGRAM_DIR, SERVICE_USER, Layout
+
+LIBRARIES: Final = (
+    ("numpy", "numpy"),
+    ("opencv-python-headless", "cv2"),
+    ("onnxruntime", "onnxruntime"),
+    ("cryptography", "cryptography"),
+    ("msgspec", "msgspec"),
+    ("python-pam", "pam"),
+    ("rich", "rich"),
+)
+INTERPRETER_SECONDS: Final = 20.0
+
+
+def environment(layout: Layout) -> Iterator[Finding]:
+    """Python and the libraries of this program."""
+    # onnxruntime reads these when it is imported; root writes nothing and tells nobody.
+    os.environ.update(LIBRARY_ENVIRONMENT)
+    versions = [f"Python {platform.python_version()}"]
+    for distribution, module in LIBRARIES:
+        try:
+            importlib.import_module(module)
+            versions.append(f"{distribution} {importlib.metadata.version(distribution)}")
+        except Exception as error:  # a broken library may raise anything
+            yield Finding(State.FAIL, f"{module} cannot be imported: {error}", REINSTALL)
+    yield Finding(State.OK, ", ".join(versions))
+
+
+def interpreter(layout: Layout) -> Iterator[Finding]:
+    """The interpreter that the hook starts, started the same way."""
+    path = under(layout, PROGRAM_DIR / "current/bin/python")
+    if not path.exists():
+        yield Finding(State.FAIL, f"{path} is missing, so only the password works", REINSTALL)
+        return
+    if layout.root != Path("/"):
+        yield Finding(State.OK, f"{path} is there (not started: it is of another root)")
+        return
+    ended = subprocess.run(  # noqa: S603 (a fixed, root-owned path)
+        [path, "-I", "-c", "import pam_faceid.apps.service"],
+        env={"ORT_DISABLE_TELEMETRY": "1"},
+        capture_output=True,
+        text=True,
+        timeout=INTERPRETER_SECONDS,
+        check=False,
+    )
+    if ended.returncode != 0:
+        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+        yield Finding(State.FAIL, f"{path} cannot run the worker: {last}", REINSTALL)
+    else:
+        yield Finding(State.OK, f"{path} runs the worker")
+
+
+def hook(layout: Layout) -> Iterator[Finding]:
+    """pam_python and the script that it runs as root."""
+    for name, cure in (
+        (pam_stack.PYTHON_MODULE, "apt install libpam-python"),
+        (pam_stack.HOOK, REINSTALL),
+    ):
+        path = under(layout, Path(name))
+        if not path.is_file():
+            yield Finding(State.FAIL, f"{path} is missing, so only the password works", cure)
+            continue
+        loose = _not_roots_alone(path.resolve(), stop=layout.root)
+        if loose is not None:
+            yield Finding(
+                State.FAIL,
+                f"{loose} can be changed by others than root, and {path} runs as root",
+                f"chown root:root {loose}; chmod go-w {loose}",
+            )
+        else:
+            yield Finding(State.OK, f"{path} is there and root's alone")
+
+
+def service_user(layout: Layout) -> Iterator[Finding]:
+    """The unprivileged user that looks at pixels."""
+    from pam_faceid.adapters.sandbox import CAMERA_GROUP
+
+    try:
+        account = pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        yield Finding(State.FAIL, f"there is no system user {SERVICE_USER}", REINSTALL)
+        return
+    if account.pw_uid == 0:
+        yield Finding(State.FAIL, f"the user {SERVICE_USER} is root", REINSTALL)
+        return
+    groups = set(os.getgrouplist(SERVICE_USER, account.pw_gid)) - {account.pw_gid}
+    names = {grp.getgrgid(gid).gr_name for gid in groups}
+    for surplus in sorted(names - {CAMERA_GROUP}):
+        yield Finding(
+            State.WARN,
+            f"the user {SERVICE_USER} is in the group {surplus}, which it does not need",
+            f"gpasswd -d {SERVICE_USER} {surplus}",
+        )
+    if not account.pw_shell.endswith(("nologin", "false")):
+        yield Finding(
+            State.WARN,
+            f"the user {SERVICE_USER} can log in: its shell is {account.pw_shell}",
+            f"usermod -s /usr/sbin/nologin {SERVICE_USER}",
+        )
+    yield Finding(State.OK, f"user {SERVICE_USER}, uid {account.pw_uid}")
+
+
+def _not_roots_alone(path: Path, *, stop: Path) -> Path | None:
+    """Return the file or folder above it, up to `stop`, that others than root can change."""
+    for part in (path, *path.parents):
+        status = part.stat()
+        writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if status.st_uid != 0 or (writable and not status.st_mode & stat.S_ISVTX):
+            return part
+        if part == stop:
+            break
+    return None
