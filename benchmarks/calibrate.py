@@ -68,7 +68,8 @@ def calibrate(name: str, options: argparse.Namespace) -> Calibration:
     return Calibration(
         data=(
             f"LFW deep-funneled, development split: {found} images of {len(people_of(used))} "
-            f"people, every pair; {options.pairs.name} and {options.extra.name}"
+            f"people, every pair, labels as published; "
+            f"{options.pairs.name}, {options.extra.name}"
         ),
         date=options.date.isoformat(),
         genuine_pairs=len(comparisons.genuine),
