@@ -139,6 +139,13 @@ def test_nobody_is_enrolled_before_the_directory_exists(store: SealedTemplateSto
     assert store.users() == []
 
 
+def test_a_vault_that_was_never_installed_is_named(tmp_path: Path, keys: KeyFile) -> None:
+    store = SealedTemplateStore(tmp_path / "gone" / "templates", keys)
+    with pytest.raises(VaultError, match=r"cannot make .*templates: No such file") as refusal:
+        store.save(template(), replace=False)
+    assert refusal.value.hint == "run install.sh"
+
+
 def test_a_user_without_a_template_is_not_enrolled(enrolled: SealedTemplateStore) -> None:
     with pytest.raises(NotEnrolledError):
         enrolled.load("bob", 1001)

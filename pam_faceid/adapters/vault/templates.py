@@ -285,12 +285,12 @@ def _service_group() -> int | None:
 def _make_directory(directory: Path, *, group: int | None) -> None:
     try:
         directory.mkdir(mode=DIRECTORY_MODE & ~0o077)
+        if group is not None:
+            os.chown(directory, -1, group)
+        directory.chmod(DIRECTORY_MODE)
     except FileExistsError:
         return
     except OSError as error:
         raise VaultError(
             f"cannot make {directory}: {error.strerror}", hint="run install.sh"
         ) from error
-    if group is not None:
-        os.chown(directory, -1, group)
-    directory.chmod(DIRECTORY_MODE)
