@@ -8,11 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from pam_faceid.core.calibration import Calibration, CalibrationPoint
 from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.errors import ConfigError, FaceIdError
 from pam_faceid.core.matching import (
-    Calibration,
-    CalibrationPoint,
     compare,
     fmr_at,
     match_threshold,
