@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import grp
+import itertools
 import json
 import multiprocessing
 import os
 import runpy
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -332,6 +334,26 @@ def test_of_two_enrolments_at_once_exactly_one_wins(store: SealedTemplateStore) 
         winner = 1 if both[0].exitcode == 0 else 2
         assert_same(store.load("alice", 1000), template(seed=winner))
         store.remove("alice")
+
+
+def _enrol_again_and_again(store: SealedTemplateStore) -> None:
+    for seed in itertools.count():
+        store.save(template(seed=seed % 5, references=64), replace=True)
+
+
+def test_an_enrolment_that_is_killed_leaves_a_whole_template(
+    enrolled: SealedTemplateStore, directory: Path
+) -> None:
+    processes = multiprocessing.get_context("fork")
+    for number in range(20):
+        writer = processes.Process(target=_enrol_again_and_again, args=(enrolled,))
+        writer.start()
+        time.sleep(0.01 + number * 0.0007)
+        writer.kill()
+        writer.join(30)
+        assert len(enrolled.load("alice", 1000).references) in (8, 64)
+    enrolled.remove("alice")
+    assert list(directory.iterdir()) == []
 
 
 @pytest.fixture

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import grp
-import math
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-import msgspec
-import numpy as np
 
 from pam_faceid.adapters.safe_files import (
     FileMissingError,
@@ -21,14 +17,13 @@ from pam_faceid.adapters.safe_files import (
     remove_durably,
     write_atomically,
 )
+from pam_faceid.adapters.vault.body import decode, encode
 from pam_faceid.adapters.vault.sealing import seal, unseal, wipe
 from pam_faceid.core.errors import FaceIdError, NotEnrolledError, VaultError
-from pam_faceid.core.types import Embedding, Reference, ReferenceTemplate, SampleQuality
+from pam_faceid.core.types import ReferenceTemplate
 from pam_faceid.layout import SERVICE_USER
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pam_faceid.core.ports import KeyProvider
 
 FILE_MODE: Final = 0o640
@@ -37,30 +32,6 @@ MAX_USER_BYTES: Final = 32
 _MAX_FILE_BYTES: Final = 1 << 20
 _SUFFIX: Final = ".template"
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+$-]*")
-
-
-class _StoredReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    enrolled_at: float
-    quality: SampleQuality
-    source: str
-
-
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is sealed. The envelope's format version covers this layout too.
-
-    Args:
-        model_id: As in the envelope.
-        created_at: Seconds since the epoch.
-        dimensions: Of each embedding.
-        vectors: Every embedding, one after the other, little-endian float32.
-        references: What else is known of each, in the same order.
-    """
-
-    model_id: str
-    created_at: float
-    dimensions: int
-    vectors: bytes
-    references: list[_StoredReference]
 
 
 class SealedTemplateStore:
@@ -96,7 +67,7 @@ class SealedTemplateStore:
         finally:
             wipe(key)
         try:
-            return _decode(plaintext, user=user, uid=uid, model_id=model_id)
+            return decode(plaintext, user=user, uid=uid, model_id=model_id)
         except FaceIdError as error:
             raise VaultError(
                 f"{path} opens, but does not hold a valid template: {error.message}",
@@ -113,7 +84,7 @@ class SealedTemplateStore:
         key = self._keys.key()
         try:
             data = seal(
-                _encode(template),
+                encode(template),
                 key=key,
                 user=template.user,
                 uid=template.uid,
@@ -207,69 +178,6 @@ def _not_enrolled(user: str) -> NotEnrolledError:
     return NotEnrolledError(
         f"{user!r} has no reference template", hint=f"enrol: faceid-admin add-user {user}"
     )
-
-
-def _encode(template: ReferenceTemplate) -> bytes:
-    vectors = np.stack([reference.embedding.vector for reference in template.references])
-    return msgspec.msgpack.encode(
-        _Body(
-            model_id=template.model_id,
-            created_at=template.created_at,
-            dimensions=vectors.shape[1],
-            vectors=vectors.astype("<f4").tobytes(),
-            references=[
-                _StoredReference(
-                    enrolled_at=reference.enrolled_at,
-                    quality=reference.quality,
-                    source=reference.source,
-                )
-                for reference in template.references
-            ],
-        )
-    )
-
-
-def _decode(plaintext: bytes, *, user: str, uid: int, model_id: str) -> ReferenceTemplate:
-    try:
-        body = msgspec.msgpack.decode(plaintext, type=_Body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise VaultError(f"its body is not understood: {error}") from error
-    if body.model_id != model_id:
-        raise VaultError(f"it says {model_id!r} outside and {body.model_id!r} inside")
-    references = tuple(
-        Reference(
-            embedding=Embedding(vector=vector, model_id=model_id),
-            enrolled_at=_finite(stored.enrolled_at),
-            quality=stored.quality,
-            source=stored.source,
-        )
-        for vector, stored in zip(_vectors(body), body.references, strict=True)
-    )
-    return ReferenceTemplate(
-        user=user,
-        uid=uid,
-        model_id=model_id,
-        references=references,
-        created_at=_finite(body.created_at),
-    )
-
-
-def _vectors(body: _Body) -> NDArray[np.float32]:
-    """Return the embeddings, (references, dimensions) float32."""
-    wanted = 4 * body.dimensions * len(body.references)
-    if body.dimensions < 1 or len(body.vectors) != wanted:
-        raise VaultError(
-            f"{len(body.references)} embeddings of {body.dimensions} dimensions need {wanted} "
-            f"bytes, and it holds {len(body.vectors)}"
-        )
-    flat = np.frombuffer(body.vectors, dtype="<f4").astype(np.float32, copy=False)
-    return flat.reshape(len(body.references), body.dimensions)
-
-
-def _finite(seconds: float) -> float:
-    if not math.isfinite(seconds):
-        raise VaultError(f"{seconds} is not a time")
-    return seconds
 
 
 def _service_group() -> int | None:
