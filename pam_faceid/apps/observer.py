@@ -2,27 +2,32 @@
 
 It is forked before its parent reads anything secret, becomes the service user before it loads a
 library that parses pixels, and says one line a frame. Its parent believes nothing it says beyond
-the form: see `protocol.Seen.observation`.
+the form: see `sightings.Seen.observation`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 
 from pam_faceid.adapters import sandbox
+from pam_faceid.adapters.models.manifest import ModelSpec, model_id, read_model
+from pam_faceid.apps.protocol import Channel
 from pam_faceid.core import errors
+from pam_faceid.core.config import CameraConfig, DetectionConfig, QualityConfig
 from pam_faceid.layout import SERVICE_USER
 
 if TYPE_CHECKING:
-    from pam_faceid.apps.protocol import Channel, Order
+    from pam_faceid.adapters.cameras.recording import OpenFile
     from pam_faceid.apps.sightings import Unreadable
     from pam_faceid.core.ports import FrameSource
     from pam_faceid.core.types import Frame, Observation
@@ -33,54 +38,59 @@ LIBRARY_ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENCV_LOG_LEVEL": "OFF",
 }
+MAX_DESCRIPTOR: Final = 65536
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an observer looks through, and with which models.
+
+    Args:
+        recording: Open files that stand in for the camera; empty for a live one.
+        loop: Show the recording over and over, as a camera would.
+        optimise: Spend time on loading to gain it on each frame: for long runs.
+    """
+
+    camera: CameraConfig
+    detection: DetectionConfig
+    quality: QualityConfig
+    detector: tuple[ModelSpec, ModelSpec, ModelSpec]
+    embedder: ModelSpec
+    recording: tuple[OpenFile, ...] = ()
+    loop: bool = False
+    optimise: bool = False
+    threads: int = 2
 
 
 class ObserverProcess:
     """The parent's end: implements `ports.Observer`.
 
-    The process starts, and loads its libraries, at construction; it opens the camera only after
-    `look`. Use it as a context manager: leaving kills the process and so releases the camera.
+    The process is forked at construction and starts to look at once, so the parent must hold no
+    secret yet: a forked child inherits its memory. Use it as a context manager: leaving kills the
+    process and so releases the camera.
+
+    Args:
+        order: Its open files go over to the process, and are closed here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, order: Order) -> None:
         ours, theirs = socket.socketpair()
         parent = os.getpid()
-        # Before the fork: both sides want them, and a library reads them when it is imported.
+        # Before the fork: a library reads them when it is imported.
         os.environ.update(LIBRARY_ENVIRONMENT)
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
-            _run(theirs, parent)
+            _run(theirs, parent, order)
         theirs.close()
-        self._socket: socket.socket | None = ours
-        self._channel: Channel | None = None
-        self._order: Order | None = None
+        for file in order.recording:
+            os.close(file.fd)
+        self.channel = Channel(ours)
         self.unreadable: list[Unreadable] = []
-
-    @property
-    def channel(self) -> Channel:
-        """The line to the process. Made late, so that starting one imports nothing large."""
-        if self._channel is None:
-            from pam_faceid.apps.protocol import Channel
-
-            if self._socket is None:
-                raise errors.FaceIdError("the observer was closed")
-            self._channel = Channel(self._socket)
-        return self._channel
-
-    def look(self, order: Order, descriptors: list[int]) -> None:
-        """Have it open the source and start observing.
-
-        Args:
-            descriptors: Open files of `order.recording`, in its order. They are closed here.
-        """
-        self._order = order
-        try:
-            self.channel.send(order)
-            self.channel.send_descriptors(descriptors)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        self._embedder = order.embedder
+        self._closed = False
 
     def observations(self) -> Iterator[Observation]:
         """Yield observations until the source ends. See `ports.Observer`."""
@@ -96,11 +106,8 @@ class ObserverProcess:
         """
         import msgspec
 
-        from pam_faceid.adapters.models.manifest import model_id
         from pam_faceid.apps import sightings
 
-        if self._order is None:
-            raise errors.FaceIdError("the observer has no order: call look first")
         decoder = msgspec.json.Decoder(
             sightings.Seen | sightings.Failed | sightings.Unreadable | sightings.Finished
         )
@@ -115,18 +122,17 @@ class ObserverProcess:
             if isinstance(message, sightings.Unreadable):
                 self.unreadable.append(message)
                 continue
-            spec = self._order.embedder
             observation: Observation = message.observation(
-                model_id=model_id(spec), dimensions=spec.dimensions
+                model_id=model_id(self._embedder), dimensions=self._embedder.dimensions
             )
             return observation
 
     def close(self) -> None:
         """Kill the process and collect it."""
-        if self._socket is None:
+        if self._closed:
             return
-        self._socket.close()
-        self._socket = None
+        self._closed = True
+        self.channel.close()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
@@ -150,100 +156,61 @@ def _error(name: str, message: str, hint: str) -> errors.FaceIdError:
     return kind(message, hint=hint)
 
 
-def _run(connection: socket.socket, parent: int) -> NoReturn:
+def _run(connection: socket.socket, parent: int, order: Order) -> NoReturn:
     """Be the observer. Leaves by `os._exit`: the parent's clean-up handlers are not ours."""
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to judge
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        _observe(connection, parent)
+        _observe(connection, parent, order)
         status = 0
     finally:
         os._exit(status)
 
 
-def _observe(connection: socket.socket, parent: int) -> None:
+def _observe(connection: socket.socket, parent: int, order: Order) -> None:
+    channel = Channel(connection)
     try:
         sandbox.drop_to(SERVICE_USER)
         sandbox.die_with_parent(parent)
-        _close_others(connection.fileno())
-        _look(connection)
+        _close_others(keep=[connection.fileno(), *(file.fd for file in order.recording)])
+        _look(channel, order)
     except ConnectionError:
         return  # the parent has seen enough
     except errors.FaceIdError as error:
-        _say_failure(connection, type(error).__name__, error.message, error.hint)
+        _say_failure(channel, type(error).__name__, error.message, error.hint)
     except BaseException as error:  # the parent records it
-        _say_failure(connection, "FaceIdError", f"the observer failed: {error!r}"[:2000], "")
+        _say_failure(channel, "FaceIdError", f"the observer failed: {error!r}"[:2000], "")
 
 
-def _say_failure(connection: socket.socket, error: str, message: str, hint: str) -> None:
-    from pam_faceid.apps.protocol import Channel
+def _say_failure(channel: Channel, error: str, message: str, hint: str) -> None:
     from pam_faceid.apps.sightings import Failed
 
-    Channel(connection).send(Failed(error, message, hint))
+    channel.send(Failed(error, message, hint))
 
 
-def _close_others(keep: int) -> None:
-    """Close every descriptor but the standard three and one: the parent's secrets are not ours."""
-    os.closerange(3, keep)
-    os.closerange(max(keep + 1, 3), 65536)
+def _close_others(*, keep: list[int]) -> None:
+    """Close every descriptor but the standard three and these: the parent's are not ours."""
+    bounds = [2, *sorted(keep), MAX_DESCRIPTOR]
+    for low, high in itertools.pairwise(bounds):
+        os.closerange(low + 1, high)
 
 
-class _Ordered(threading.Thread):
-    """Receives the order and reads the model files while the main thread imports libraries."""
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__(daemon=True)
-        self._channel = channel
-        self._error: BaseException | None = None
-        self.order: Order | None = None
-        self.descriptors: list[int] = []
-        self.models: list[bytes] = []
-
-    def run(self) -> None:
-        import msgspec
-
-        from pam_faceid.adapters.models.manifest import read_model
-        from pam_faceid.apps.protocol import Order
-
-        try:
-            self.order = self._channel.receive(msgspec.json.Decoder(Order).decode)
-            if self.order is None:
-                return
-            self.descriptors = self._channel.receive_descriptors(len(self.order.recording))
-            self.models = [read_model(s) for s in (*self.order.detector, self.order.embedder)]
-        except BaseException as error:  # raised again by `result`
-            self._error = error
-
-    def result(self) -> Order | None:
-        """Wait, and raise what went wrong."""
-        self.join()
-        if self._error is not None:
-            raise self._error
-        return self.order
-
-
-def _look(connection: socket.socket) -> None:
-    # The protocol brings msgspec in: not before privilege is gone.
-    from pam_faceid.apps.protocol import Channel
-
-    channel = Channel(connection, takes_descriptors=True)
-    ordered = _Ordered(channel)
-    ordered.start()
-    # Dynamic loading holds the interpreter lock; the reading and hashing of models does not.
+def _look(channel: Channel, order: Order) -> None:
+    # Importing holds the interpreter lock; reading, hashing and loading models hardly do.
+    models = Background(lambda: [read_model(spec) for spec in (*order.detector, order.embedder)])
     import onnxruntime  # noqa: F401
 
-    order = ordered.result()
-    if order is None:
-        return
     from pam_faceid.apps import wiring
+
+    pnet, rnet, onet, embedding = models.result()
+    embedder = Background(lambda: wiring.embedder(order, embedding))
+    detector = Background(lambda: wiring.detector(order, (pnet, rnet, onet)))
     from pam_faceid.apps.sightings import Finished, Seen
     from pam_faceid.core.observation import observe
 
-    embedder = wiring.embedder(order, ordered.models[3])
-    detector = wiring.detector(order, ordered.models[:3])
-    source = wiring.frame_source(order, ordered.descriptors)
+    source = wiring.frame_source(order)
     try:
         started = time.perf_counter()
         for index, frame in enumerate(_frames(source, order, channel)):
@@ -251,8 +218,8 @@ def _look(connection: socket.socket) -> None:
             observation = observe(
                 frame,
                 index=index,
-                detector=detector,
-                embedder=embedder,
+                detector=detector.result(),
+                embedder=embedder.result(),
                 limits=order.quality,
                 clock=time.perf_counter,
             )
@@ -277,3 +244,30 @@ def _frames(source: FrameSource, order: Order, channel: Channel) -> Iterator[Fra
             channel.send(Unreadable(item.name, item.error.message, item.error.hint))
         else:
             yield item
+
+
+class Background(Generic[T]):
+    """A value that a thread of its own makes, or the error that it met.
+
+    Args:
+        make: Called at once, in the thread.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._made: list[T] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(make,), daemon=True)
+        self._thread.start()
+
+    def _run(self, make: Callable[[], T]) -> None:
+        try:
+            self._made.append(make())
+        except BaseException as error:  # raised again where it is wanted
+            self._error = error
+
+    def result(self) -> T:
+        """Wait for the value; raise what was raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._made[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pwd
 import socket
 import time
@@ -46,16 +47,20 @@ class Attempt:
         request: Who asks.
         layout: Where everything lives.
         channel: The line to the hook.
-        observer: Started, not yet looking.
+        cleanup: Ends the observer, once the reply is on its way: that takes its time.
     """
 
     def __init__(
-        self, request: Authenticate, layout: Layout, channel: Channel, observer: ObserverProcess
+        self,
+        request: Authenticate,
+        layout: Layout,
+        channel: Channel,
+        cleanup: contextlib.ExitStack,
     ) -> None:
         self._request = request
         self._layout = layout
         self._channel = channel
-        self._observer = observer
+        self._cleanup = cleanup
         self._started = time.monotonic()
         self._facts: dict[str, str | int | float | bool | None] = {}
 
@@ -108,17 +113,17 @@ class Attempt:
         except KeyError:
             return Outcome.NOT_ENROLLED
         manifest = load_manifests(self._layout)
-        order, descriptors = wiring.order_for(config, manifest, one_shot=True)
+        order = wiring.order_for(config, manifest, one_shot=True)
         self._facts["recording"] = bool(order.recording)
-        # The observer has the longer way: what it waits for comes first.
-        self._observer.look(order, descriptors)
         self._say(LOOKING)
+        # Forked before the key is read; and it has the longer way to go.
+        observer = self._cleanup.enter_context(ObserverProcess(order))
         rule = wiring.decision_rule(config, manifest)
         template = wiring.template_store(self._layout).load(self._request.user, uid)
         from pam_faceid.core.verification import verify
 
         verdict = verify(
-            self._observations(self._started + limit),
+            self._observations(observer, until=self._started + limit),
             template,
             rule=rule,
             matcher=config.matching.matcher,
@@ -130,7 +135,7 @@ class Attempt:
             self._say(ADVICE[verdict.advice])
         return verdict.outcome
 
-    def _observations(self, until: float) -> Iterator[Observation]:
+    def _observations(self, observer: ObserverProcess, *, until: float) -> Iterator[Observation]:
         """Yield what the observer sees until the time is up.
 
         Raises:
@@ -138,13 +143,13 @@ class Attempt:
             FaceIdError: The observer failed or died.
         """
         while True:
-            ready = wait_for_line([self._channel, self._observer.channel], until=until)
+            ready = wait_for_line([self._channel, observer.channel], until=until)
             if ready is None:
                 return
             if ready is self._channel:
                 self._channel.receive(msgspec.json.Decoder(Skip).decode)
                 raise _SkippedError
-            observation = self._observer.next()
+            observation = observer.next()
             if observation is None:
                 raise FaceIdError("the camera ended before the attempt did")
             if observation.refusal is None:
@@ -170,7 +175,7 @@ class Attempt:
         self._channel.send(Info(text))
 
 
-def answer(descriptor: int, layout: Layout, observer: ObserverProcess) -> None:
+def answer(descriptor: int, layout: Layout) -> None:
     """Read one request from a connected socket and answer it.
 
     A request that is not in the protocol gets no answer: the hook takes a hang-up as an error.
@@ -180,8 +185,9 @@ def answer(descriptor: int, layout: Layout, observer: ObserverProcess) -> None:
         request = channel.receive(msgspec.json.Decoder(Authenticate).decode)
         if request is None:
             return
-        outcome = Attempt(request, layout, channel, observer).outcome()
-        channel.send(Ended(outcome.value))
+        with contextlib.ExitStack() as cleanup:
+            outcome = Attempt(request, layout, channel, cleanup).outcome()
+            channel.send(Ended(outcome.value))
     except (FaceIdError, OSError):
         # No record or nobody to tell: silence ends in the password prompt.
         return

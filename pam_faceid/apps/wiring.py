@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pam_faceid.core.errors import FaceIdError
-
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pam_faceid.adapters.models.manifest import Manifest
-    from pam_faceid.apps.observer import ObserverProcess
-    from pam_faceid.apps.protocol import Order
+    from pam_faceid.apps.observer import ObserverProcess, Order
     from pam_faceid.core.config import Config
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.ports import (
@@ -26,7 +19,6 @@ if TYPE_CHECKING:
         FrameSource,
         TemplateStore,
     )
-    from pam_faceid.core.types import Embedding, Face
     from pam_faceid.layout import Layout
 
 DETECTOR = ("pnet", "rnet", "onet")
@@ -62,8 +54,8 @@ def decision_rule(config: Config, manifest: Manifest) -> DecisionRule:
 
 def order_for(
     config: Config, manifest: Manifest, *, one_shot: bool, recording: Sequence[Path] | None = None
-) -> tuple[Order, list[int]]:
-    """Return what to tell an observer, with the open files of a recording.
+) -> Order:
+    """Return what an observer is to look through, with the files of a recording open.
 
     Args:
         one_shot: The process serves one attempt, so loading time counts more than frame time.
@@ -73,7 +65,7 @@ def order_for(
         CameraError: A recording cannot be opened or is not private enough to be believed.
     """
     from pam_faceid.adapters.cameras.recording import open_recording
-    from pam_faceid.apps.protocol import Order, RecordedFile
+    from pam_faceid.apps.observer import Order
 
     files = []
     if recording is not None:
@@ -82,17 +74,16 @@ def order_for(
     elif config.camera.recording:
         files = open_recording(Path(config.camera.recording), require_root_owned=True)
     pnet, rnet, onet = (manifest.find(name) for name in DETECTOR)
-    order = Order(
+    return Order(
         camera=config.camera,
         detection=config.detection,
         quality=config.quality,
         detector=(pnet, rnet, onet),
         embedder=manifest.find(config.matching.embedder),
-        recording=tuple(RecordedFile(file.name, file.kind) for file in files),
+        recording=tuple(files),
         loop=recording is None,
         optimise=not one_shot,
     )
-    return order, [file.fd for file in files]
 
 
 @contextlib.contextmanager
@@ -107,11 +98,8 @@ def open_observer(
     from pam_faceid.adapters.models.manifest import load_manifests
     from pam_faceid.apps.observer import ObserverProcess
 
-    with ObserverProcess() as observer:
-        order, descriptors = order_for(
-            config, load_manifests(layout), one_shot=False, recording=recording
-        )
-        observer.look(order, descriptors)
+    order = order_for(config, load_manifests(layout), one_shot=False, recording=recording)
+    with ObserverProcess(order) as observer:
         yield observer
 
 
@@ -131,56 +119,18 @@ def detector(order: Order, models: Sequence[bytes]) -> FaceDetector:
 
 
 def embedder(order: Order, model: bytes) -> Embedder:
-    """Load the embedder from its verified bytes in a thread of its own."""
-    return _LoadingEmbedder(order, model)
+    """Load the embedder from its verified bytes."""
+    from pam_faceid.adapters.models.embedder import OnnxEmbedder
+
+    return OnnxEmbedder(order.embedder, model, threads=order.threads, optimise=order.optimise)
 
 
-class _LoadingEmbedder:
-    """An embedder that loads while the camera opens and the first face is searched for."""
-
-    def __init__(self, order: Order, model: bytes) -> None:
-        self._loaded: Embedder | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._load, args=(order, model), daemon=True)
-        self._thread.start()
-
-    def _load(self, order: Order, model: bytes) -> None:
-        from pam_faceid.adapters.models.embedder import OnnxEmbedder
-
-        try:
-            self._loaded = OnnxEmbedder(
-                order.embedder, model, threads=order.threads, optimise=order.optimise
-            )
-        except BaseException as error:  # raised again where it is wanted
-            self._error = error
-
-    def _wait(self) -> Embedder:
-        self._thread.join()
-        if self._loaded is None:
-            raise self._error or FaceIdError("the embedder did not load")
-        return self._loaded
-
-    @property
-    def model_id(self) -> str:
-        return self._wait().model_id
-
-    def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-        return self._wait().crop(pixels, face)
-
-    def embed(self, crop: NDArray[np.uint8]) -> Embedding:
-        return self._wait().embed(crop)
-
-
-def frame_source(order: Order, descriptors: Sequence[int]) -> FrameSource:
+def frame_source(order: Order) -> FrameSource:
     """Open the camera, or the recording in its place."""
     if order.recording:
-        from pam_faceid.adapters.cameras.recording import OpenFile, Recording
+        from pam_faceid.adapters.cameras.recording import Recording
 
-        files = [
-            OpenFile(name=file.name, fd=fd, kind=file.kind)
-            for file, fd in zip(order.recording, descriptors, strict=True)
-        ]
-        return Recording(files, loop=order.loop, frames_per_second=None)
+        return Recording(order.recording, loop=order.loop, frames_per_second=None)
     from pam_faceid.adapters.cameras.v4l2 import V4l2Camera
 
     return V4l2Camera(order.camera)

@@ -1,7 +1,6 @@
 """The keeper: one request on descriptor 0, one reply, gone.
 
-Started by the hook as root. Nothing large is imported before the observer has been forked, and
-nothing secret is read.
+Started by the hook as root.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pam_faceid.adapters import sandbox
-from pam_faceid.apps.observer import ObserverProcess
+from pam_faceid.apps.service import answer
 from pam_faceid.layout import Layout
 
 
@@ -25,10 +24,7 @@ def main(arguments: list[str]) -> NoReturn:
     os.umask(0o077)
     # sudo and others leave descriptors open that are none of our business.
     os.closerange(3, 65536)
-    with ObserverProcess() as observer:
-        from pam_faceid.apps.service import answer
-
-        answer(0, Layout(Path(arguments[1])), observer)
+    answer(0, Layout(Path(arguments[1])))
     os._exit(0)
 
 
