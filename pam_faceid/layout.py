@@ -8,6 +8,7 @@ from typing import Final
 
 SERVICE_USER: Final = "faceid"
 PROGRAM_DIR: Final = Path("/opt/pam_faceid")
+TEMPLATE_SUFFIX: Final = ".template"
 
 
 @dataclass(frozen=True, slots=True)

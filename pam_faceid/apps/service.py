@@ -29,7 +29,7 @@ from pam_faceid.core.errors import (
     NotEnrolledError,
 )
 from pam_faceid.core.types import Observation, Outcome, Verdict
-from pam_faceid.layout import Layout
+from pam_faceid.layout import TEMPLATE_SUFFIX, Layout
 
 STARTING_SECONDS: Final = 10.0  # to load libraries and models on a slow, cold disk
 
@@ -111,6 +111,9 @@ class Attempt:
         try:
             uid = pwd.getpwnam(self._request.user).pw_uid
         except KeyError:
+            return Outcome.NOT_ENROLLED
+        # The store would say so too, but loads a cipher first; and the camera must stay dark.
+        if not (self._layout.templates / f"{self._request.user}{TEMPLATE_SUFFIX}").exists():
             return Outcome.NOT_ENROLLED
         manifest = load_manifests(self._layout)
         order = wiring.order_for(config, manifest, one_shot=True)

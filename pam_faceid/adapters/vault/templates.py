@@ -21,7 +21,7 @@ from pam_faceid.adapters.vault.body import decode, encode
 from pam_faceid.adapters.vault.sealing import seal, unseal, wipe
 from pam_faceid.core.errors import FaceIdError, NotEnrolledError, VaultError
 from pam_faceid.core.types import ReferenceTemplate
-from pam_faceid.layout import SERVICE_USER
+from pam_faceid.layout import SERVICE_USER, TEMPLATE_SUFFIX
 
 if TYPE_CHECKING:
     from pam_faceid.core.ports import KeyProvider
@@ -30,7 +30,6 @@ FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
 MAX_USER_BYTES: Final = 32
 _MAX_FILE_BYTES: Final = 1 << 20
-_SUFFIX: Final = ".template"
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+$-]*")
 
 
@@ -134,7 +133,7 @@ class SealedTemplateStore:
                     names = [entry.name for entry in entries]
             except FileMissingError:
                 return []
-        users = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+        users = (name.removesuffix(TEMPLATE_SUFFIX) for name in names if name.endswith(TEMPLATE_SUFFIX))
         return sorted(user for user in users if _USER.fullmatch(user))
 
 
@@ -171,7 +170,7 @@ def check_user_name(user: str) -> None:
 def template_path(directory: Path, user: str) -> Path:
     """Return where a user's template lies. Raises VaultError as `check_user_name`."""
     check_user_name(user)
-    return directory / f"{user}{_SUFFIX}"
+    return directory / f"{user}{TEMPLATE_SUFFIX}"
 
 
 def _not_enrolled(user: str) -> NotEnrolledError:
