@@ -133,7 +133,9 @@ class SealedTemplateStore:
                     names = [entry.name for entry in entries]
             except FileMissingError:
                 return []
-        users = (name.removesuffix(TEMPLATE_SUFFIX) for name in names if name.endswith(TEMPLATE_SUFFIX))
+        users = (
+            name.removesuffix(TEMPLATE_SUFFIX) for name in names if name.endswith(TEMPLATE_SUFFIX)
+        )
         return sorted(user for user in users if _USER.fullmatch(user))
 
 
