@@ -26,12 +26,12 @@ MOUNT = """
 set -euo pipefail
 mkdir -p "$1"
 mount -t tmpfs -o size=3g tmpfs "$1"
-mkdir "$1"/upper "$1"/work "$1"/root
-mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1"/root
-mount -t proc proc "$1"/root/proc
-mount --rbind /dev "$1"/root/dev
-mount -t tmpfs tmpfs "$1"/root/run
-mkdir -p "$1"/root/run/lock
+mkdir "$1"/upper "$1"/work "$1"/tree
+mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1"/tree
+mount -t proc proc "$1"/tree/proc
+mount --rbind /dev "$1"/tree/dev
+mount -t tmpfs tmpfs "$1"/tree/run
+mkdir -p "$1"/tree/run/lock
 """
 
 
@@ -49,7 +49,7 @@ class Machine:
 
     def _enter(self, *command: str | Path) -> list[str]:
         enter = ["nsenter", f"--mount=/proc/{self.holder}/ns/mnt"]
-        return [*enter, "chroot", str(self.place / "root"), *map(str, command)]
+        return [*enter, "chroot", str(self.place / "tree"), *map(str, command)]
 
     def run(self, *command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         ended = subprocess.run(
@@ -82,7 +82,7 @@ class Machine:
 
     def path(self, path: str | Path) -> Path:
         """Where a path of the copy is seen from here, final symbolic links aside."""
-        return Path(f"/proc/{self.holder}/root{self.place}/root{path}")
+        return Path(f"/proc/{self.holder}/root{self.place}/tree{path}")
 
     def works(self) -> None:
         """Everything that a login uses is whole."""
