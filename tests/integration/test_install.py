@@ -230,7 +230,7 @@ def test_the_service_user_can_read_the_program_and_neither_key_nor_templates(
 
 def test_running_it_again_upgrades_and_keeps_key_templates_and_edits(machine: Machine) -> None:
     config = machine.path("/etc/pam_faceid/config.toml")
-    config.write_text(config.read_text() + "\n[attempt]\ntimeout_seconds = 3.0\n")
+    config.write_text(config.read_text().replace("\n#timeout_seconds = 5", "\ntimeout_seconds = 3"))
     template = machine.path("/etc/pam_faceid/templates/alice.template")
     template.write_bytes(b"sealed")
     kept = {
@@ -251,7 +251,7 @@ def test_running_it_again_upgrades_and_keeps_key_templates_and_edits(machine: Ma
 def test_a_new_default_is_laid_beside_an_edited_file(machine: Machine) -> None:
     config = machine.path("/etc/pam_faceid/config.toml")
     shipped = machine.path(CHECKOUT / "etc/pam_faceid/config.toml")
-    config.write_text(config.read_text() + "\n[attempt]\ntimeout_seconds = 3.0\n")
+    config.write_text(config.read_text().replace("\n#timeout_seconds = 5", "\ntimeout_seconds = 3"))
     shipped.write_text(shipped.read_text() + "# a new default\n")
 
     output = machine.install().stdout
