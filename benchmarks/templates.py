@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
 from benchmarks.lfw import people_of, person
-from benchmarks.statistics import Comparisons, FixedThreshold, rates_at
+from benchmarks.statistics import Comparisons, FixedThreshold, OperatingPoint, rates_at
 from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.matching import Matcher, Vector, threshold_for
@@ -33,11 +33,17 @@ FEWEST_PROBES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Error rates of one kind of template at the calibrated thresholds of `RATES`."""
+    """Error rates of one kind of template, for each of `RATES`.
+
+    Args:
+        calibrated: At the threshold that the calibration of one against one gives.
+        own: Where this kind of template itself has the rate.
+    """
 
     matcher: Matcher
     references: int
-    rates: list[FixedThreshold]
+    calibrated: list[FixedThreshold]
+    own: list[OperatingPoint]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Row(
                 matcher,
                 size,
-                rates_at(comparisons, thresholds, replicates=options.replicates, seed=options.seed),
+                calibrated=rates_at(
+                    comparisons, thresholds, replicates=options.replicates, seed=options.seed
+                ),
+                own=[comparisons.weigh().operating_point(rate) for rate in RATES],
             )
             for (matcher, size), comparisons in drawn.items()
         ]
@@ -81,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps({"facts": facts, "rows": [asdict(row) for row in rows]}, indent=2))
     else:
-        print(report.describe(facts), _table(rows), sep="\n\n")
+        tables = [_table(rows, index) for index in range(len(RATES))]
+        print(report.describe(facts), *tables, sep="\n\n")
     return 0
 
 
@@ -155,23 +165,25 @@ def template_scores(probes: Vector, references: Vector, matcher: Matcher) -> Vec
     return scores
 
 
-def _table(rows: Sequence[Row]) -> str:
-    header = ["matcher, references"]
-    for rate in RATES:
-        header += [f"FMR at {rate:.0e}", "95 %", "x", "TAR", "95 %"]
+def _table(rows: Sequence[Row], index: int) -> str:
+    header = ["references", "FMR", "95 %", "x", "TAR", "95 %", "own threshold", "TAR there"]
     lines = []
     for row in rows:
-        cells = [f"{row.matcher}, {row.references}"]
-        for rate, at in zip(RATES, row.rates, strict=True):
-            cells += [
+        at, own = row.calibrated[index], row.own[index]
+        lines.append(
+            [
+                f"{row.matcher} of {row.references}",
                 f"{at.fmr.value:.1e}",
                 report.interval(at.fmr.interval, ".1e"),
-                f"{at.fmr.value / rate:.1f}",
+                f"{at.fmr.value / RATES[index]:.1f}",
                 f"{at.tar.value:.4f}",
                 report.interval(at.tar.interval),
+                f"{own.threshold:.4f}",
+                f"{own.tar:.4f}",
             ]
-        lines.append(cells)
-    return report.table(header, lines)
+        )
+    title = f"At {rows[0].calibrated[index].threshold:.4f}, calibrated for {RATES[index]:.0e}"
+    return f"{title}\n{report.table(header, lines)}"
 
 
 def _parser() -> argparse.ArgumentParser:
