@@ -12,15 +12,13 @@ import itertools
 import os
 import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from pam_faceid.adapters import sandbox
-from pam_faceid.adapters.models.manifest import ModelSpec, model_id, read_model
+from pam_faceid.adapters.models.manifest import ModelSpec, model_id
 from pam_faceid.apps.protocol import Channel
 from pam_faceid.core import errors
 from pam_faceid.core.config import CameraConfig, DetectionConfig, QualityConfig
@@ -29,8 +27,7 @@ from pam_faceid.layout import SERVICE_USER
 if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.recording import OpenFile
     from pam_faceid.apps.sightings import Unreadable
-    from pam_faceid.core.ports import FrameSource
-    from pam_faceid.core.types import Frame, Observation
+    from pam_faceid.core.types import Observation
 
 LIBRARY_ENVIRONMENT: Final = {
     "ORT_DISABLE_TELEMETRY": "1",
@@ -61,7 +58,6 @@ class Order:
     recording: tuple[OpenFile, ...] = ()
     loop: bool = False
     optimise: bool = False
-    threads: int = 2
 
 
 class ObserverProcess:
@@ -175,7 +171,9 @@ def _observe(connection: socket.socket, parent: int, order: Order) -> None:
         sandbox.drop_to(SERVICE_USER)
         sandbox.die_with_parent(parent)
         _close_others(keep=[connection.fileno(), *(file.fd for file in order.recording)])
-        _look(channel, order)
+        from pam_faceid.apps.eyes import look
+
+        look(channel, order)
     except ConnectionError:
         return  # the parent has seen enough
     except errors.FaceIdError as error:
@@ -195,79 +193,3 @@ def _close_others(*, keep: list[int]) -> None:
     bounds = [2, *sorted(keep), MAX_DESCRIPTOR]
     for low, high in itertools.pairwise(bounds):
         os.closerange(low + 1, high)
-
-
-def _look(channel: Channel, order: Order) -> None:
-    # Importing holds the interpreter lock; reading, hashing and loading models hardly do.
-    models = Background(lambda: [read_model(spec) for spec in (*order.detector, order.embedder)])
-    import onnxruntime  # noqa: F401
-
-    from pam_faceid.apps import wiring
-
-    pnet, rnet, onet, embedding = models.result()
-    embedder = Background(lambda: wiring.embedder(order, embedding))
-    detector = Background(lambda: wiring.detector(order, (pnet, rnet, onet)))
-    from pam_faceid.apps.sightings import Finished, Seen
-    from pam_faceid.core.observation import observe
-
-    source = wiring.frame_source(order)
-    try:
-        started = time.perf_counter()
-        for index, frame in enumerate(_frames(source, order, channel)):
-            captured = time.perf_counter()
-            observation = observe(
-                frame,
-                index=index,
-                detector=detector.result(),
-                embedder=embedder.result(),
-                limits=order.quality,
-                clock=time.perf_counter,
-            )
-            observation.stage_ms["capture"] = (captured - started) * 1e3
-            channel.send(Seen.of(observation))
-            started = time.perf_counter()
-        channel.send(Finished())
-    finally:
-        source.close()
-
-
-def _frames(source: FrameSource, order: Order, channel: Channel) -> Iterator[Frame]:
-    """Yield frames; of files that are shown once, report the unreadable ones and go on."""
-    from pam_faceid.adapters.cameras import recording
-    from pam_faceid.apps.sightings import Unreadable
-
-    if order.loop or not isinstance(source, recording.Recording):
-        yield from source.frames()
-        return
-    for item in source.items():
-        if isinstance(item, recording.Unreadable):
-            channel.send(Unreadable(item.name, item.error.message, item.error.hint))
-        else:
-            yield item
-
-
-class Background(Generic[T]):
-    """A value that a thread of its own makes, or the error that it met.
-
-    Args:
-        make: Called at once, in the thread.
-    """
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._made: list[T] = []
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(make,), daemon=True)
-        self._thread.start()
-
-    def _run(self, make: Callable[[], T]) -> None:
-        try:
-            self._made.append(make())
-        except BaseException as error:  # raised again where it is wanted
-            self._error = error
-
-    def result(self) -> T:
-        """Wait for the value; raise what was raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._made[0]

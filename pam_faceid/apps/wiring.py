@@ -114,7 +114,7 @@ def detector(order: Order, models: Sequence[bytes]) -> FaceDetector:
         onet,
         min_face_px=order.detection.min_face_px,
         stage_thresholds=order.detection.stage_thresholds,
-        threads=order.threads,
+        threads=1,
     )
 
 
@@ -122,7 +122,7 @@ def embedder(order: Order, model: bytes) -> Embedder:
     """Load the embedder from its verified bytes."""
     from pam_faceid.adapters.models.embedder import OnnxEmbedder
 
-    return OnnxEmbedder(order.embedder, model, threads=order.threads, optimise=order.optimise)
+    return OnnxEmbedder(order.embedder, model, threads=1, optimise=order.optimise)
 
 
 def frame_source(order: Order) -> FrameSource:
