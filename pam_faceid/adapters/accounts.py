@@ -51,18 +51,22 @@ def find_account(name: str) -> Account:
     return Account(name=entry.pw_name, uid=entry.pw_uid)
 
 
-def password_is_right(account: Account, password: str, *, pam_d: Path) -> bool:
-    """Ask libpam whether this is the account's password, through a service without the face.
+def require_password_service(pam_d: Path) -> None:
+    """Refuse to go on without the service that asks for the password and nothing else.
 
     Raises:
-        AccountError: The service is not installed; libpam would silently use `other` instead.
+        AccountError: It is not installed; libpam would silently use `other` instead.
     """
     service = pam_d / PASSWORD_SERVICE
     if not service.is_file():
         raise AccountError(
             f"{service} is missing, so no password can be confirmed",
-            hint="run install.sh again, or pass --no-confirm as root",
+            hint="run install.sh again, or pass --no-confirm",
         )
+
+
+def password_is_right(account: Account, password: str) -> bool:
+    """Ask libpam whether this is the account's password and the account may be used."""
     if "\0" in password:
         return False
     # Imported here: it loads libpam, which few commands need.

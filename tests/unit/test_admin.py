@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_faceid.adapters.accounts import Account, find_account, password_is_right
+from pam_faceid.adapters.accounts import Account, find_account, require_password_service
 from pam_faceid.apps.admin.__main__ import COMMANDS
 from pam_faceid.apps.admin.context import ExitCode, RefusedError, exit_code, explain
 from pam_faceid.core import errors
@@ -57,7 +57,7 @@ def test_an_account_is_found_with_its_uid() -> None:
 def test_without_its_service_file_no_password_is_asked_for(tmp_path: Path) -> None:
     """libpam would use `other` in its place, which may say yes to anything."""
     with pytest.raises(errors.AccountError, match="pam_faceid-password is missing"):
-        password_is_right(Account("root", 0), "x", pam_d=tmp_path)
+        require_password_service(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,7 @@ def test_without_its_service_file_no_password_is_asked_for(tmp_path: Path) -> No
         (errors.NotEnrolledError("x"), 6),
         (errors.VaultError("x"), 6),
         (errors.ModelError("x"), 6),
+        (errors.AuditError("x"), 6),
         (errors.ProtocolError("x"), 70),
     ],
 )

@@ -11,6 +11,7 @@ import click
 
 from pam_faceid.core.errors import (
     AccountError,
+    AuditError,
     CameraError,
     ConfigError,
     EnrolmentError,
@@ -50,6 +51,7 @@ _CODES: tuple[tuple[type[FaceIdError], ExitCode], ...] = (
     (CameraError, ExitCode.CAMERA),
     (VaultError, ExitCode.VAULT),
     (ModelError, ExitCode.VAULT),
+    (AuditError, ExitCode.VAULT),
 )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 import click
 
@@ -27,14 +28,42 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for index, column in enumerate(columns):
         short = all(len(row[index]) <= SHORT_CELL for row in rows)
-        drawn.add_column(column, no_wrap=short, overflow="fold")
+        is_last = index == len(columns) - 1
+        drawn.add_column(column, no_wrap=short and not is_last, overflow="fold")
     for row in rows:
         # As Text: a file name in brackets is not markup.
         drawn.add_row(*(Text(cell) for cell in row))
     Console(highlight=False).print(drawn)
+
+
+class Show(Protocol):
+    """Tells the person what to do, and how far they are."""
+
+    def __call__(self, text: str, *, done: int | None = None, wanted: int | None = None) -> None:
+        """Replace the advice; `done` of `wanted` samples are good."""
+
+
+@contextlib.contextmanager
+def guide(text: str) -> Iterator[Show]:
+    """Show a line of advice and a bar on standard error while a person is looked at.
+
+    Args:
+        text: The first advice.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(text, total=None)
+
+        def show(text: str, *, done: int | None = None, wanted: int | None = None) -> None:
+            progress.update(task, description=text, completed=done, total=wanted)
+
+        yield show
 
 
 def facts(pairs: Mapping[str, str]) -> None:

@@ -115,6 +115,7 @@ def _show(
     unreadable: Sequence[Unreadable],
 ) -> None:
     from pam_faceid.core.quality import ADVICE
+    from pam_faceid.core.types import Outcome
 
     best = verdict.best_score
     times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in stage_medians(seen).items())
@@ -127,7 +128,8 @@ def _show(
     }
     if verdict.advice is not None:
         pairs["advice"] = ADVICE[verdict.advice]
-    if verdict.compared < rule.agreeing_frames and best is not None and best >= rule.threshold:
+    matched = verdict.outcome is Outcome.MATCH
+    if not matched and best is not None and best >= rule.threshold:
         pairs["note"] = f"a match needs {rule.agreeing_frames} frames in a row, as at a login"
     facts(pairs)
     for file in unreadable:
