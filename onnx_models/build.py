@@ -9,6 +9,8 @@ Nothing here runs on a user's machine, and neither torch nor tensorflow is neede
 from __future__ import annotations
 
 import argparse
+import hashlib
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -71,6 +73,17 @@ def differing(files: dict[str, bytes], directory: Path) -> list[str]:
     ]
 
 
+def pin(files: dict[str, bytes], manifest: str) -> str:
+    """Return the manifest with the SHA-256 of each file that it names brought up to date."""
+
+    def line(match: re.Match[str]) -> str:
+        content = files.get(match["file"])
+        sha256 = match["sha256"] if content is None else hashlib.sha256(content).hexdigest()
+        return f'file = "{match["file"]}"\nsha256 = "{sha256}"'
+
+    return re.sub(r'file = "(?P<file>[^"]+)"\nsha256 = "(?P<sha256>[^"]+)"', line, manifest)
+
+
 def main() -> int:
     """Build, then write or compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -82,6 +95,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         files = build(arguments.downloads or Path(temporary))
+    files["manifest.toml"] = pin(files, (HERE / "manifest.toml").read_text()).encode()
     if arguments.check:
         wrong = differing(files, arguments.out)
         for name in wrong:

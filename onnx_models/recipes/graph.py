@@ -18,6 +18,7 @@ Weights = NDArray[np.float64]
 OPSET = 17
 IR_VERSION = 8
 SMALL = 1024
+HALF_MAX = 65504.0
 
 
 class Graph:
@@ -32,34 +33,72 @@ class Graph:
     def __init__(self, name: str, *, half: bool = False) -> None:
         self._name = name
         self._half = half
-        self._casts: list[NodeProto] = []
         self._nodes: list[NodeProto] = []
-        self._weights: list[TensorProto] = []
+        self._constants: dict[str, Weights] = {}
+        self._casts: list[str] = []
+        self._gains: dict[str, Weights] = {}
 
-    def weight(self, name: str, values: NDArray[np.float64]) -> str:
+    def weight(self, name: str, values: Weights) -> str:
         """Add a constant and return its name."""
-        if not np.isfinite(values).all():
-            raise SystemExit(f"{self._name}: {name} is not finite")
-        if self._half and values.size >= SMALL:
-            half = values.astype(np.float16)
-            if not np.isfinite(half).all():
-                raise SystemExit(f"{self._name}: {name} does not fit half precision")
-            self._weights.append(numpy_helper.from_array(half, stored(name)))
-            self.cast(name)
-        else:
-            self._weights.append(numpy_helper.from_array(values.astype(np.float32), name))
+        self._constants[name] = values
         return name
 
-    def cast(self, name: str) -> None:
-        """Turn the half-precision constant `stored(name)` into `name`."""
-        self._casts.append(helper.make_node("Cast", [stored(name)], [name], to=TensorProto.FLOAT))
+    def absent_weight(self, name: str) -> str:
+        """Name a constant that is appended to the file later, in half precision."""
+        self._casts.append(name)
+        return name
 
     def node(
         self, kind: str, inputs: Sequence[str], output: str, **attributes: int | list[int]
     ) -> str:
         """Add a node and return the name of its output."""
+        owed = self._gains.keys() & set(inputs)
+        if owed:
+            raise SystemExit(f"{self._name}: {owed} is negated, which only a convolution can undo")
         self._nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
+
+    def convolution(
+        self, x: str, weight: Weights, bias: Weights, output: str, **attributes: int | list[int]
+    ) -> str:
+        """Add a convolution, with what `negating_prelu` still owes folded into its weights."""
+        gain = self._gains.pop(x, None)
+        if gain is not None:
+            depthwise = attributes.get("group", 1) != 1
+            weight = weight * gain.reshape((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1))
+        inputs = [x, self.weight(f"{output}.weight", weight), self.weight(f"{output}.bias", bias)]
+        return self.node("Conv", inputs, output, **attributes)
+
+    def dense(self, x: str, weight: Weights, bias: Weights, output: str) -> str:
+        """Add a fully connected layer with a weight of (out, in)."""
+        inputs = [x, self.weight(f"{output}.weight", weight), self.weight(f"{output}.bias", bias)]
+        return self.node("Gemm", inputs, output, transB=1)
+
+    def prelu(self, x: str, slope: Weights, output: str) -> str:
+        """Add a PReLU as max(x, slope * x), which is the same while no slope exceeds 1.
+
+        onnxruntime runs its own PRelu operator one number at a time: in SFace 27 of them took 15 of
+        38 ms, these take 3.
+        """
+        name = self.weight(f"{output}.slope", slope)
+        if slope.max() > 1:
+            return self.node("PRelu", [x, name], output)
+        return self.node("Max", [x, self.node("Mul", [x, name], f"{output}.low")], output)
+
+    def negating_prelu(self, x: str, slope: Weights, output: str) -> str:
+        """Add a PReLU between two convolutions, whatever its slopes.
+
+        A slope `a` above 1 becomes 1/a: `prelu(x, a) = -a * prelu(-x, 1/a)`. The convolution before
+        gives -x for such a channel, the one after multiplies it by -a.
+        """
+        steep = slope.ravel() > 1
+        if steep.any():
+            sign = np.where(steep, -1.0, 1.0)
+            self._constants[f"{x}.weight"] *= sign.reshape(-1, 1, 1, 1)
+            self._constants[f"{x}.bias"] *= sign
+            self._gains[output] = np.where(steep, -slope.ravel(), 1.0)
+            slope = np.where(steep.reshape(slope.shape), 1 / slope, slope)
+        return self.prelu(x, slope, output)
 
     def model(
         self,
@@ -74,12 +113,19 @@ class Graph:
             inputs, outputs: Shapes by name; a string is a dimension that may vary.
             complete: False for a skeleton, whose weights are appended later.
         """
+        if self._gains:
+            raise SystemExit(f"{self._name}: nothing undoes {list(self._gains)}")
+        initialisers = [self._initialiser(name, v) for name, v in self._constants.items()]
+        casts = [
+            helper.make_node("Cast", [stored(name)], [name], to=TensorProto.FLOAT)
+            for name in self._casts
+        ]
         graph = helper.make_graph(
-            [*self._casts, *self._nodes],
+            [*casts, *self._nodes],
             self._name,
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
-            self._weights,
+            initialisers,
         )
         model: ModelProto = helper.make_model(
             graph,
@@ -90,6 +136,17 @@ class Graph:
         if complete:
             checker.check_model(model, full_check=True)
         return model.SerializeToString(deterministic=True)
+
+    def _initialiser(self, name: str, values: Weights) -> TensorProto:
+        values = np.ascontiguousarray(values)
+        if not np.isfinite(values).all():
+            raise SystemExit(f"{self._name}: {name} is not finite")
+        if not self._half or values.size < SMALL:
+            return numpy_helper.from_array(values.astype(np.float32), name)
+        if np.abs(values).max() > HALF_MAX:
+            raise SystemExit(f"{self._name}: {name} does not fit half precision")
+        self._casts.append(name)
+        return numpy_helper.from_array(values.astype(np.float16), stored(name))
 
 
 def stored(name: str) -> str:

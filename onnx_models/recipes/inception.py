@@ -22,8 +22,7 @@ class _Inception:
 
     def _note(self, name: str, shape: list[int], **fold: str | float) -> list[str]:
         self.layers.append({"name": name, "shape": shape, **fold})
-        self.graph.cast(f"{name}.weight")
-        return [f"{name}.weight", f"{name}.bias"]
+        return [self.graph.absent_weight(f"{name}.weight"), f"{name}.bias"]
 
     def basic(
         self,

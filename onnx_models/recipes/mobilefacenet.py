@@ -81,8 +81,9 @@ def mobilefacenet(data: bytes) -> bytes:
                 names[op.output] = names[op.inputs[1]]
             case "ADD" if op.inputs[1] in halves:
                 slope = 2 * halves[op.inputs[1]]
-                inputs = [names[op.inputs[1]], graph.weight(f"{out}.slope", slope[:, None, None])]
-                names[op.output] = graph.node("PRelu", inputs, out)
+                names[op.output] = graph.negating_prelu(
+                    names[op.inputs[1]], slope[:, None, None], out
+                )
             case "ADD":
                 names[op.output] = graph.node("Add", [names[n] for n in op.inputs], out)
             case "RESHAPE":
@@ -109,14 +110,10 @@ def _convolution(graph: Graph, source: _Source, op: _Operator, x: str, out: str)
     if options.Padding() == tflite.Padding.SAME:
         missing = max((-(-height // stride) - 1) * stride + kernel - height, 0)
         before, after = missing // 2, missing - missing // 2
-    inputs = [
+    return graph.convolution(
         x,
-        graph.weight(f"{out}.weight", np.ascontiguousarray(weight)),
-        graph.weight(f"{out}.bias", bias),
-    ]
-    return graph.node(
-        "Conv",
-        inputs,
+        weight,
+        bias,
         out,
         strides=[stride, stride],
         pads=[before, before, after, after],

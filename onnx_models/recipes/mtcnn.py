@@ -26,10 +26,10 @@ def pnet(state: State) -> bytes:
     x = _convolution(graph, state, "conv2", x, prelu="prelu2")
     x = _convolution(graph, state, "conv3", x, prelu="prelu3")
     weight, bias = _difference(state, "conv4_1")
-    _layer(graph, "Conv", x, weight, bias, name="face", output="logit")
+    graph.convolution(x, weight, bias, "logit")
     _probability(graph)
     weight, bias = state["conv4_2.weight"], state["conv4_2.bias"]
-    _layer(graph, "Conv", x, weight, bias, name="box", output="regression")
+    graph.convolution(x, weight, bias, "regression")
     return graph.model(
         {"pixels": ["n", 3, "height", "width"]},
         {"probability": ["n", 1, "rows", "columns"], "regression": ["n", 4, "rows", "columns"]},
@@ -80,9 +80,8 @@ def _convolution(
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
     if normalise:
         weight, bias = fold_input(weight, bias, scale=SCALE, offset=OFFSET)
-    x = _layer(graph, "Conv", x, weight, bias, name=name, output=name)
-    slope = graph.weight(f"{prelu}.slope", state[f"{prelu}.weight"].reshape(-1, 1, 1))
-    return graph.node("PRelu", [x, slope], prelu)
+    x = graph.convolution(x, weight, bias, name)
+    return graph.prelu(x, state[f"{prelu}.weight"].reshape(-1, 1, 1), prelu)
 
 
 def _pool(graph: Graph, name: str, x: str, size: int) -> str:
@@ -94,20 +93,17 @@ def _dense(graph: Graph, state: State, name: str, x: str, *, prelu: str, grid: i
     # The original flattens as (width, height, channel), ONNX as (channel, height, width).
     weight = weight.reshape(len(weight), grid, grid, -1).transpose(0, 3, 2, 1)
     x = graph.node("Flatten", [x], f"{name}.flat")
-    flat = weight.reshape(len(weight), -1)
-    x = _layer(graph, "Gemm", x, flat, state[f"{name}.bias"], name=name, output=name)
-    return graph.node("PRelu", [x, graph.weight(f"{prelu}.slope", state[f"{prelu}.weight"])], prelu)
+    x = graph.dense(x, weight.reshape(len(weight), -1), state[f"{name}.bias"], name)
+    return graph.prelu(x, state[f"{prelu}.weight"], prelu)
 
 
 def _heads(graph: Graph, state: State, x: str, heads: Mapping[str, str]) -> None:
     for name, output in heads.items():
         if output == "probability":
-            weight, bias = _difference(state, name)
-            _layer(graph, "Gemm", x, weight, bias, name="face", output="logit")
+            graph.dense(x, *_difference(state, name), "logit")
             _probability(graph)
         else:
-            weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-            _layer(graph, "Gemm", x, weight, bias, name=output, output=output)
+            graph.dense(x, state[f"{name}.weight"], state[f"{name}.bias"], output)
 
 
 def _probability(graph: Graph) -> None:
@@ -124,15 +120,3 @@ def _probability(graph: Graph) -> None:
 def _difference(state: State, name: str) -> tuple[Weights, Weights]:
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
     return weight[1:] - weight[:1], bias[1:] - bias[:1]
-
-
-def _layer(
-    graph: Graph, kind: str, x: str, weight: Weights, bias: Weights, *, name: str, output: str
-) -> str:
-    inputs = [
-        x,
-        graph.weight(f"{name}.weight", np.ascontiguousarray(weight)),
-        graph.weight(f"{name}.bias", bias),
-    ]
-    attributes: dict[str, int | list[int]] = {"transB": 1} if kind == "Gemm" else {}
-    return graph.node(kind, inputs, output, **attributes)

@@ -52,8 +52,7 @@ def sface(data: bytes) -> bytes:
                 )
                 layer = None
             case "PRelu":
-                slope = graph.weight(f"{output}.slope", values[inputs[1]])
-                graph.node("PRelu", [inputs[0], slope], output)
+                graph.negating_prelu(inputs[0], values[inputs[1]], output)
             case "Flatten":
                 graph.node("Flatten", inputs, output)
             case _:
@@ -86,19 +85,13 @@ def _folded_layer(
     weight, bias = fold_batch_norm(
         weight, bias, gamma=gamma, beta=beta, mean=mean, variance=variance, epsilon=epsilon
     )
-    kept = ("group", "pads", "strides", "transB")
+    x, output = renamed.get(node.input[0], node.input[0]), norm.output[0]
+    if node.op_type == "Gemm":
+        graph.dense(x, weight, bias, output)
+        return
+    kept = ("group", "pads", "strides")
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name in kept}
-    name = node.output[0]
-    graph.node(
-        node.op_type,
-        [
-            renamed.get(node.input[0], node.input[0]),
-            graph.weight(f"{name}.weight", weight),
-            graph.weight(f"{name}.bias", bias),
-        ],
-        norm.output[0],
-        **attributes,
-    )
+    graph.convolution(x, weight, bias, output, **attributes)
 
 
 def _lone_batch_norm(
