@@ -40,12 +40,12 @@ def pam_sm_setcred(pamh, flags, argv):
 # Runs the real hook and notes how long it took, from before its file is read to its return.
 TIMED_HOOK: Final = """\
 import time
-_started = time.perf_counter()
+timed_from = time.perf_counter()
 exec(compile(open({hook!r}).read(), {hook!r}, "exec"), globals())
-_authenticate = pam_sm_authenticate
+untimed = pam_sm_authenticate
 def pam_sm_authenticate(pamh, flags, argv):
-    code = _authenticate(pamh, flags, argv)
-    took = time.perf_counter() - _started
+    code = untimed(pamh, flags, argv)
+    took = time.perf_counter() - timed_from
     with open({note!r}, "w") as file:
         file.write(repr(took))
     return code
@@ -164,6 +164,7 @@ def _lay_out(bed: Bed, models: Path) -> None:
     layout.config_dir.chmod(0o755)
     os.chown(layout.templates, 0, pwd.getpwnam(SERVICE_USER).pw_gid)
     layout.templates.chmod(0o750)
+    layout.audit_log.parent.mkdir(parents=True)
     layout.models.mkdir(parents=True)
     for file in (*models.glob("*.onnx"), models / "manifest.toml"):
         shutil.copyfile(file, layout.models / file.name)

@@ -133,12 +133,12 @@ class Weighted:
     def fmr(self, threshold: float) -> float:
         """Return the share of impostor comparisons that reach a threshold."""
         reaching = np.searchsorted(self._negated, -threshold, side="right")
-        return float(self._impostor_above[reaching] / self._impostor_above[-1])
+        return _share(self._impostor_above[reaching], self._impostor_above[-1])
 
     def tar(self, threshold: float) -> float:
         """Return the share of genuine comparisons that reach a threshold."""
         short = np.searchsorted(self._genuine, threshold, side="left")
-        return 1.0 - float(self._genuine_below[short] / self._genuine_below[-1])
+        return 1.0 - _share(self._genuine_below[short], self._genuine_below[-1])
 
     def operating_point(self, target: float) -> OperatingPoint:
         """Return the lowest threshold whose false match rate is at most `target`."""
@@ -154,11 +154,13 @@ class Weighted:
             target=target,
             threshold=refused,
             false_matches=float(self._impostor_above[above]),
-            tar=1.0 - float(self._genuine_below[beaten] / self._genuine_below[-1]),
+            tar=1.0 - _share(self._genuine_below[beaten], self._genuine_below[-1]),
         )
 
     def equal_error_rate(self) -> float:
         """Return the rate at which false matches and false non-matches are equally frequent."""
+        if not (self._impostor_above[-1] > 0 and self._genuine_below[-1] > 0):
+            return math.nan
         reaching = np.searchsorted(self._negated, -self._genuine, side="right")
         fmr = self._impostor_above[reaching] / self._impostor_above[-1]
         fnmr = self._genuine_below[:-1] / self._genuine_below[-1]
@@ -169,6 +171,11 @@ class Weighted:
         # Between two genuine scores the FNMR is level and the FMR falls through it; at a genuine
         # score the FNMR jumps, perhaps over the FMR.
         return float(min(fnmr[k], fmr[k - 1])) if k > 0 else 0.0
+
+
+def _share(part: float, whole: float) -> float:
+    """Return part of whole; NaN when a replicate drew nobody who counts."""
+    return float(part / whole) if whole > 0 else math.nan
 
 
 @dataclass(frozen=True, slots=True)
