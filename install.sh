@@ -184,7 +184,7 @@ build_release() {
     run cp -R "$SOURCE"/{pam_faceid,pyproject.toml,README.md,LICENSE} "$release/build/"
     run "${pip[@]}" install --no-deps --no-index --no-build-isolation "$release/build"
     # Nothing that runs at login needs these: a fifth of the size, on Python 3.10 a quarter.
-    run "${pip[@]}" uninstall --yes sympy mpmath setuptools pip
+    run "${pip[@]}" --quiet uninstall --yes sympy mpmath setuptools pip
     run rm -rf "$release/build" "$release"/lib/python3*/site-packages/cv2/data/*.xml \
         "$release"/lib/python3*/site-packages/onnxruntime/{transformers,quantization,tools}
     run find "$release/lib" -type d -name tests -prune -exec rm -rf {} +

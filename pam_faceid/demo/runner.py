@@ -103,12 +103,12 @@ def _play(stage: Stage) -> list[Step]:
     stage.show(stranger)
     steps += [
         _step(
-            "other face, right password",
+            "stranger, right password",
             f"{non_match}, password, in",
             stage.log_in(stage.password),
         ),
         _step(
-            "other face, wrong password",
+            "stranger, wrong password",
             f"{non_match}, password, denied",
             stage.log_in(wrong),
         ),
