@@ -63,7 +63,8 @@ def show(admin: Admin, *, json_wanted: bool) -> None:
             }
         )
         return
-    click.echo(f"# {admin.layout.config_file}; * marks what differs from the default")
+    click.echo(f"# {admin.layout.config_file}")
+    click.echo("# * marks what differs from the default")
     for section, keys in values.items():
         click.echo(f"[{section}]")
         for key, value in keys.items():
