@@ -150,11 +150,22 @@ install_packages() {
         done
         run apt install --yes --no-install-recommends "${missing[@]}"
     fi
+    link_module
     ((DRY_RUN)) && return
     [[ -e $MODULE ]] || die "libpam-python is installed, but $MODULE is not there"
     [[ $(ldd "$MODULE") == *libpython3* ]] || die "$MODULE runs Python 2; the hook needs Python 3.10"
     "$PYTHON" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
         || die "$PYTHON is too old; pam_faceid needs Python 3.10"
+}
+
+# Debian 12 keeps pam_python.so at one path on every machine; releases after it do not.
+link_module() {
+    local elsewhere
+    elsewhere=/usr/lib/$(uname -m)-linux-gnu/security/pam_python.so
+    if [[ ! -e $MODULE && -e $elsewhere ]]; then
+        run install -d --mode=0755 "$(dirname "$MODULE")"
+        point "$MODULE" "$elsewhere"
+    fi
 }
 
 create_service_user() {
@@ -282,6 +293,10 @@ uninstall_everything() {
         run rm -f "$MANUALS/man${manual##*.}/$(basename "$manual")"
     done
     run rm -rf "$ADMIN" "$PROGRAM" "$SHARE" /etc/pam.d/pam_faceid-password
+    if [[ -L $MODULE ]]; then
+        run rm -f "$MODULE"
+        run rmdir --ignore-fail-on-non-empty "$(dirname "$MODULE")"
+    fi
     if ((PURGE)); then
         run rm -rf "$CONFIGURATION" "$LOGS" /usr/local/share/pam_faceid /var/backups/pam_faceid
         if getent passwd "$SERVICE_USER" >/dev/null; then run userdel "$SERVICE_USER"; fi
