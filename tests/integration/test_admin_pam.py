@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,11 +228,13 @@ class Wired:
         )
         return ended.returncode == 0
 
-    def sudo_lets_in(self, account: Account, password: str) -> bool:
+    def sudo_lets_in(self, account: Account, password: str, path: Path | None = None) -> bool:
         """Run real sudo, which uses this service for this account."""
+        environment = {"PATH": f"{path}:/usr/bin:/bin" if path else "/usr/bin:/bin"}
         ended = subprocess.run(
             f"setpriv --reuid {account.name} --regid {account.uid} --clear-groups"
             " sudo -k -S /usr/bin/id -u".split(),
+            env=environment,
             input=f"{password}\n{password}\n{password}\n",
             capture_output=True,
             text=True,
@@ -308,3 +311,57 @@ def test_what_enable_leaves_in_place_of_nothing_is_the_password_alone(
 
     assert wired.lets_in(account, account.password)
     assert not wired.lets_in(account, "wrong")
+
+
+@pytest.fixture
+def planted(account: Account) -> Iterator[tuple[Path, Path]]:
+    """A folder for PATH with a `python3` and a standard library that leaves a mark when loaded."""
+    folder = Path(tempfile.mkdtemp(prefix="faceid-test-"))
+    version = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    library, mark = folder / "lib" / version, folder / "mark"
+    shutil.copytree(Path("/usr/lib", version, "encodings"), library / "encodings")
+    for entry in Path("/usr/lib", version).iterdir():
+        if entry.name != "encodings":
+            (library / entry.name).symlink_to(entry)
+    with (library / "encodings/__init__.py").open("a") as file:
+        file.write(f"\nimport os as _o\n_o.close(_o.open({str(mark)!r}, _o.O_CREAT))\n")
+    (folder / "bin").mkdir()
+    shutil.copyfile("/bin/true", folder / "bin/python3")
+    (folder / "bin/python3").chmod(0o755)
+    subprocess.run(["chown", "-R", account.name, folder], check=True)
+    try:
+        yield folder / "bin", mark
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("settings", "loaded"), [("env_reset", False), ("!secure_path", True)])
+def test_a_library_planted_in_path_runs_as_root_exactly_where_enable_refuses(
+    wired: Wired,
+    account: Account,
+    planted: tuple[Path, Path],
+    tree: Path,
+    settings: str,
+    *,
+    loaded: bool,
+) -> None:
+    """The rule about secure_path, against real sudo and pam_python."""
+    wired.hook_returns("PAM_AUTH_ERR")
+    folder, mark = planted
+    own = Path("/etc/sudoers.d", wired.service)
+    own.write_text(f"{own.read_text()}Defaults:{account.name} {settings}\n")
+    (tree / "etc/sudoers").write_text(Path("/etc/sudoers").read_text())
+    shutil.copytree("/etc/sudoers.d", tree / "etc/sudoers.d")
+
+    wired.sudo_lets_in(account, account.password, path=folder)
+
+    assert mark.exists() is loaded
+    if loaded:
+        assert mark.stat().st_uid == 0
+    refused = admin(tree, "pam", "enable", "sudo", "--dry-run").returncode == 1
+    assert refused is loaded

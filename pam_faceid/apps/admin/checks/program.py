@@ -16,7 +16,6 @@ from typing import Final
 
 from pam_faceid.adapters import pam_stack
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State, under
-from pam_faceid.apps.observer import LIBRARY_ENVIRONMENT
 from pam_faceid.layout import PROGRAM_DIR, SERVICE_USER, Layout
 
 LIBRARIES: Final = (
@@ -33,8 +32,8 @@ INTERPRETER_SECONDS: Final = 20.0
 
 def environment(layout: Layout) -> Iterator[Finding]:
     """Python and the libraries of this program."""
-    # onnxruntime reads these when it is imported; root writes nothing and tells nobody.
-    os.environ.update(LIBRARY_ENVIRONMENT)
+    # onnxruntime reads it when it is imported, and would else write files as root.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     versions = [f"Python {platform.python_version()}"]
     for distribution, module in LIBRARIES:
         try:
