@@ -16,7 +16,13 @@ import click
 
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
-from pam_faceid.apps.admin.looking import from_option, paths_argument, recording, watch
+from pam_faceid.apps.admin.looking import (
+    from_option,
+    paths_argument,
+    recording,
+    warn_of_recording,
+    watch,
+)
 from pam_faceid.apps.admin.output import as_json, facts, guide
 from pam_faceid.core.errors import CameraError, EnrolmentError
 
@@ -103,6 +109,8 @@ def add_user(
 
     account = find_account(name)
     config = load_config(admin.layout)
+    if paths is None:
+        warn_of_recording(config)
     manifest = load_manifests(admin.layout)
     rule = wiring.decision_rule(config, manifest)
     store = wiring.template_store(admin.layout)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from pam_faceid.apps.admin.context import Admin, pass_admin
+from pam_faceid.apps.admin.looking import warn_of_recording
 from pam_faceid.apps.admin.output import as_json, facts
 
 if TYPE_CHECKING:
@@ -22,14 +23,17 @@ def config() -> None:
 
 
 @config.command()
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
-def check(admin: Admin) -> None:
+def check(admin: Admin, *, json_wanted: bool) -> None:
     """Say whether the configuration is valid and its embedder is installed."""
     settings, manifest = _load(admin)
     threshold = _operating_point(settings, manifest).threshold
+    if json_wanted:
+        as_json({"file": str(admin.layout.config_file), "valid": True, "threshold": threshold})
+        return
     click.echo(f"{admin.layout.config_file}: valid; the match threshold is {threshold:.4f}")
-    if settings.camera.recording:
-        click.echo(f"! a recording stands in for the camera: {settings.camera.recording}")
+    warn_of_recording(settings)
 
 
 @config.command()

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from pam_faceid.apps.observer import ObserverProcess
+    from pam_faceid.core.config import Config
     from pam_faceid.core.types import Observation
 
 STARTING_SECONDS: Final = 20.0  # to load libraries and models on a slow, cold disk
@@ -37,6 +38,12 @@ def recording(first_paths: Sequence[Path], more_paths: Sequence[Path]) -> list[P
     if more_paths and not first_paths:
         raise click.UsageError(f"unexpected argument {str(more_paths[0])!r}; did you mean --from?")
     return [path.absolute() for path in (*first_paths, *more_paths)] or None
+
+
+def warn_of_recording(config: Config) -> None:
+    """Say so when the configured camera is none."""
+    if config.camera.recording:
+        click.echo(f"! a recording stands in for the camera: {config.camera.recording}", err=True)
 
 
 def watch(observer: ObserverProcess, *, seconds: float | None) -> Iterator[Observation]:

@@ -11,7 +11,13 @@ import click
 
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, ExitCode, pass_admin, require_root
-from pam_faceid.apps.admin.looking import from_option, paths_argument, recording, watch
+from pam_faceid.apps.admin.looking import (
+    from_option,
+    paths_argument,
+    recording,
+    warn_of_recording,
+    watch,
+)
 from pam_faceid.apps.admin.output import as_json, facts, table
 from pam_faceid.core.errors import CameraError
 
@@ -52,6 +58,8 @@ def verify(
 
     account = find_account(name)
     config = load_config(admin.layout)
+    if paths is None:
+        warn_of_recording(config)
     rule = wiring.decision_rule(config, load_manifests(admin.layout))
     matcher = config.matching.matcher
     store = wiring.template_store(admin.layout)
