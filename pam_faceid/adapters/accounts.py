@@ -26,16 +26,25 @@ class Account:
     uid: int
 
 
+def check_name(name: str) -> None:
+    """Refuse what cannot be a login name, or would lead elsewhere as a file name.
+
+    Raises:
+        AccountError: It is one of these; the message says why.
+    """
+    try:
+        check_user_name(name)
+    except VaultError as error:
+        raise AccountError(error.message, hint=error.hint) from error
+
+
 def find_account(name: str) -> Account:
     """Look a login name up on this machine.
 
     Raises:
         AccountError: The name is not sane, or nobody has it.
     """
-    try:
-        check_user_name(name)
-    except VaultError as error:
-        raise AccountError(error.message, hint=error.hint) from error
+    check_name(name)
     try:
         entry = pwd.getpwnam(name)
     except KeyError:

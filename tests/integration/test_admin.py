@@ -192,6 +192,16 @@ def test_nobody_is_enrolled_under_a_name_that_nobody_has(
     assert list(machine.layout.templates.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["show-user", "verify", "remove-user"])
+def test_no_command_takes_a_path_for_a_name(machine: Machine, command: str) -> None:
+    yes = ["--yes"] if command == "remove-user" else []
+
+    ended = machine.admin(command, "../config", *yes, check=False)
+
+    assert ended.returncode == 3
+    assert "not a user name" in ended.stderr
+
+
 def test_only_root_may(machine: Machine, faces: list[str]) -> None:
     ended = subprocess.run(
         [

@@ -145,6 +145,9 @@ def _described(template: ReferenceTemplate) -> dict[str, object]:
 def remove_user(admin: Admin, *, name: str, yes: bool) -> None:
     """Delete the template of NAME, who may have left the machine already."""
     require_root("deleting a template")
+    from pam_faceid.adapters.accounts import check_name
+
+    check_name(name)
     store = wiring.template_store(admin.layout)
     if not yes:
         if not sys.stdin.isatty():
