@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,15 +120,16 @@ class Machine:
         return Ended(ended.returncode == 0, output, "assword" in output)
 
     def audit(self) -> list[dict[str, object]]:
-        """The lines of the audit log, oldest first."""
+        """The authentications of the audit log, oldest first."""
         import json
 
         if not self.layout.audit_log.exists():
             return []
-        return [json.loads(line) for line in self.layout.audit_log.read_text().splitlines()]
+        lines = map(json.loads, self.layout.audit_log.read_text().splitlines())
+        return [line for line in lines if line["event"] == "authenticate"]
 
-    def processes(self) -> list[str]:
-        """Command lines of processes that work for this tree."""
+    def processes(self) -> list[int]:
+        """Ids of the processes that work for this tree: the worker, then its observer."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -135,7 +137,15 @@ class Machine:
                     words = (entry / "cmdline").read_bytes().split(b"\0")
                     state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
                     if str(self.layout.root).encode() in words and state != "Z":
-                        found.append(b" ".join(words).decode())
+                        found.append(int(entry.name))
+        return sorted(found)
+
+    def wait_for_processes(self, count: int) -> list[int]:
+        """Wait until so many processes work for this tree."""
+        deadline = time.monotonic() + BOUND_SECONDS
+        while len(found := self.processes()) != count:
+            assert time.monotonic() < deadline, f"{len(found)} processes, not {count}"
+            time.sleep(0.02)
         return found
 
 
@@ -216,7 +226,7 @@ def machine(account: Account, program: Program, models_copy: Path) -> Iterator[M
     made.write_service()
     try:
         yield made
-        assert made.processes() == [], "a process was left behind"
+        made.wait_for_processes(0)
     finally:
         Path("/etc/pam.d", service).unlink(missing_ok=True)
         shutil.rmtree(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -499,87 +500,63 @@ def test_ctrl_c_skips_to_the_password(
     assert enrolled.audit()[-1]["outcome"] == "skipped"
 
 
+@contextlib.contextmanager
+def _scanning(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
+    """A client whose scan is under way, in the middle of frames."""
+    client = subprocess.Popen(
+        ["pamtester", machine.service, machine.account.name, "authenticate"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        observer = machine.wait_for_processes(2)[1]
+        while "onnxruntime" not in Path(f"/proc/{observer}/maps").read_text():
+            time.sleep(0.02)
+        time.sleep(0.5)
+        yield client
+    finally:
+        client.kill()
+        client.communicate(timeout=30)
+
+
 @pytest.mark.parametrize("victim", ["client", "worker", "observer"])
 def test_nothing_is_left_behind_whoever_is_killed(
     enrolled: Machine, portraits: Portraits, victim: str
 ) -> None:
     _shown_forever(enrolled, portraits[1])
-    client = subprocess.Popen(
-        ["pamtester", enrolled.service, enrolled.account.name, "authenticate"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert client.stdout is not None
-    assert client.stdin is not None
-    assert b"Looking" in client.stdout.readline()
-    pids = sorted(
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and str(enrolled.layout.root).encode() in _words(entry / "cmdline")
-    )
-    worker, observer = pids
-    os.kill({"client": client.pid, "worker": worker, "observer": observer}[victim], signal.SIGKILL)
-    if victim != "client":
-        client.stdin.write(enrolled.account.password.encode() + b"\n")
-        client.stdin.flush()
-    code = client.wait(timeout=30)
-    assert code == (-signal.SIGKILL if victim == "client" else 0)
-    deadline = time.monotonic() + 10
-    while enrolled.processes() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert enrolled.processes() == []
-
-
-def _words(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().split(b"\0")
-    except OSError:
-        return []
+    with _scanning(enrolled) as client:
+        worker, observer = enrolled.processes()
+        victims = {"client": client.pid, "worker": worker, "observer": observer}
+        os.kill(victims[victim], signal.SIGKILL)
+        client.communicate(enrolled.account.password.encode() + b"\n", timeout=30)
+        assert client.returncode == (-signal.SIGKILL if victim == "client" else 0)
+    enrolled.wait_for_processes(0)
 
 
 def test_the_process_that_sees_pixels_has_no_privilege(
     enrolled: Machine, portraits: Portraits
 ) -> None:
-    """uid, groups, capabilities, no_new_privs and open files, read from /proc during an attempt."""
+    """uid, groups, capabilities, no_new_privs, maps and files, read from /proc in mid-attempt."""
     _shown_forever(enrolled, portraits[1])
-    client = subprocess.Popen(
-        ["pamtester", enrolled.service, enrolled.account.name, "authenticate"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert client.stdout is not None
-    assert b"Looking" in client.stdout.readline()
-    time.sleep(1.0)
-    maps = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and str(enrolled.layout.root).encode() in _words(entry / "cmdline"):
-            maps[int(entry.name)] = (
-                dict(
-                    line.split(":\t", 1)
-                    for line in (entry / "status").read_text().splitlines()
-                    if ":\t" in line
-                ),
-                (entry / "maps").read_text(),
-                [str(link.readlink()) for link in (entry / "fd").iterdir()],
-            )
-    client.kill()
-    client.wait(timeout=30)
-    worker, observer = (maps[pid] for pid in sorted(maps))
-    assert "onnxruntime" in observer[1]
-    assert "onnxruntime" not in worker[1], "the keeper loads no model"
-    assert "libav" not in worker[1], "the keeper decodes no pixel"
-    assert "cryptography" not in observer[1], "the observer opens no template"
-    status = observer[0]
+    with _scanning(enrolled):
+        worker, observer = (Path("/proc", str(pid)) for pid in enrolled.processes())
+        status = dict(
+            line.split(":\t", 1)
+            for line in (observer / "status").read_text().splitlines()
+            if ":\t" in line
+        )
+        looking, keeping = (observer / "maps").read_text(), (worker / "maps").read_text()
+        files = [str(link.readlink()) for link in (observer / "fd").iterdir()]
+    assert "onnxruntime" in looking
+    assert "onnxruntime" not in keeping, "the keeper loads no model"
+    assert "cv2" not in keeping, "the keeper decodes no pixel"
+    assert "cryptography" not in looking, "the observer opens no template"
     assert "0" not in status["Uid"].split()
     assert "0" not in status["Gid"].split()
     assert status["NoNewPrivs"] == "1"
     assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == int(status["CapAmb"], 16) == 0
-    assert not [name for name in observer[2] if "template" in name or "shadow" in name]
-    deadline = time.monotonic() + 10
-    while enrolled.processes() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert not [name for name in files if "template" in name or "shadow" in name]
 
 
 @pytest.fixture
