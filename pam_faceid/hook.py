@@ -154,7 +154,7 @@ def _ask_worker(python: str, root: str, request: dict[str, str], say: Callable[[
         try:
             pid = os.posix_spawn(
                 python,
-                [python, "-I", "-m", WORKER, "--root", root],
+                [python, "-I", "-B", "-m", WORKER, "--root", root],
                 {"ORT_DISABLE_TELEMETRY": "1", "OPENBLAS_NUM_THREADS": "1"},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
