@@ -102,7 +102,7 @@ class Machine:
             f"root={self.layout.root} python={python or self.program.python}"
         )
         Path("/etc/pam.d", self.service).write_text(
-            f"{line}\nauth required pam_unix.so\naccount required pam_permit.so\n"
+            f"{line}\nauth required pam_unix.so nodelay\naccount required pam_permit.so\n"
             "session required pam_permit.so\n"
         )
 
