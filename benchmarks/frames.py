@@ -47,6 +47,7 @@ class Row:
     Args:
         rate: The false match rate that the calibration promises of one comparison.
         agreeing: Frames in a row that must reach the threshold.
+        frame_rate: Share of the single frames of strangers that reached the threshold.
         strangers, false_matches: Attempts against strangers' templates, and those that matched.
         interval: Of the share that matched.
         genuine, non_matches: The person's own attempts, and those that did not match.
@@ -55,6 +56,7 @@ class Row:
 
     rate: float
     agreeing: int
+    frame_rate: float
     strangers: int
     false_matches: int
     interval: Interval
@@ -163,6 +165,7 @@ def judge(
     return Row(
         rate=rate,
         agreeing=agreeing,
+        frame_rate=float((attempts.strangers >= threshold).mean()),
         strangers=len(matched),
         false_matches=int(matched.sum()),
         interval=_interval(attempts, matched, replicates=options.replicates, seed=options.seed),
@@ -257,6 +260,7 @@ def _table(rows: Sequence[Row]) -> str:
         lines.append(
             [
                 f"{row.rate:.0e}",
+                f"{row.frame_rate:.1e}",
                 f"{row.agreeing}",
                 f"{row.false_matches}/{row.strangers}",
                 f"{row.false_matches / row.strangers:.1e}",
@@ -268,6 +272,7 @@ def _table(rows: Sequence[Row]) -> str:
         )
     header = [
         "FMR of one comparison",
+        "of a frame here",
         "agreeing",
         "strangers matched",
         "rate",
