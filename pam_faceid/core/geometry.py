@@ -29,20 +29,25 @@ ARCFACE_POINTS: Final = (
 )
 
 
-def union_overlap(box: Boxes, others: Boxes) -> NDArray[np.float32]:
-    """Return intersection over union of one box (4,) with others (N, 4)."""
-    shared = _shared_area(box, others, pixel=0)
-    overlap: NDArray[np.float32] = shared / (_area(box, pixel=0) + _area(others, pixel=0) - shared)
+LEADING_BOXES: Final = 64
+
+
+def union_overlap(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
+    """Return intersection over union of boxes (..., 4) with others; the shapes broadcast."""
+    shared = _shared_area(boxes, others, pixel=0)
+    overlap: NDArray[np.float32] = shared / (
+        _area(boxes, pixel=0) + _area(others, pixel=0) - shared
+    )
     return overlap
 
 
-def smaller_overlap(box: Boxes, others: Boxes) -> NDArray[np.float32]:
+def smaller_overlap(boxes: Boxes, others: Boxes) -> NDArray[np.float32]:
     """Return intersection over the smaller area, counting the last pixel as inside.
 
     MTCNN judges its final boxes by this: a box around a mouth lies in the box around its face.
     """
-    shared = _shared_area(box, others, pixel=1)
-    areas = np.minimum(_area(box, pixel=1), _area(others, pixel=1))
+    shared = _shared_area(boxes, others, pixel=1)
+    areas = np.minimum(_area(boxes, pixel=1), _area(others, pixel=1))
     overlap: NDArray[np.float32] = (shared / areas).astype(np.float32, copy=False)
     return overlap
 
@@ -62,12 +67,17 @@ def suppress(
     Returns:
         Indices of the boxes kept, best first.
     """
-    remaining = order
-    kept = []
-    while remaining.size:
-        best, remaining = remaining[0], remaining[1:]
-        kept.append(best)
-        remaining = remaining[~(overlap(boxes[best], boxes[remaining]) > threshold)]
+    kept: list[int] = []
+    while order.size:
+        # Some at a time: all at once would cost memory by the square of a crowd's candidates.
+        leading = order[:LEADING_BOXES]
+        covers = overlap(boxes[leading, None], boxes[order]) > threshold  # (leading, order)
+        covered = np.zeros(order.size, np.bool_)
+        for rank, index in enumerate(leading):
+            if not covered[rank]:
+                kept.append(index)
+                covered |= covers[rank]
+        order = order[leading.size :][~covered[leading.size :]]
     return np.array(kept, dtype=np.intp)
 
 
@@ -147,7 +157,8 @@ def _area(boxes: Boxes, *, pixel: int) -> NDArray[np.float32]:
     return area
 
 
-def _shared_area(box: Boxes, others: Boxes, *, pixel: int) -> NDArray[np.float32]:
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]) + pixel
-    shared: NDArray[np.float32] = np.maximum(sides, 0).prod(axis=1)
+def _shared_area(boxes: Boxes, others: Boxes, *, pixel: int) -> NDArray[np.float32]:
+    corner = np.maximum(boxes[..., :2], others[..., :2])
+    sides = np.maximum(np.minimum(boxes[..., 2:], others[..., 2:]) - corner + pixel, 0)
+    shared: NDArray[np.float32] = sides[..., 0] * sides[..., 1]
     return shared

@@ -31,8 +31,8 @@ def shrink(sums: Integral, *, height: int, width: int) -> NDArray[np.float32]:
     """Return the whole image resized, (1, 3, height, width) float32, 0 to 255."""
     top, bottom = _windows(np.array([0]), np.array([sums.shape[0] - 1]), height)
     left, right = _windows(np.array([0]), np.array([sums.shape[1] - 1]), width)
-    rows = sums[bottom[0]] - sums[top[0]]
-    totals = rows[:, right[0]] - rows[:, left[0]]  # (height, width, 3)
+    rows = sums.take(bottom[0], axis=0) - sums.take(top[0], axis=0)
+    totals = rows.take(right[0], axis=1) - rows.take(left[0], axis=1)  # (height, width, 3)
     areas = (bottom - top)[0, :, None] * (right - left)[0, None, :]
     return _planes(totals[None], areas[None])
 
@@ -70,5 +70,9 @@ def _windows(start: Starts, stop: Starts, count: int) -> tuple[Starts, Starts]:
 def _planes(totals: Integral, areas: Starts) -> NDArray[np.float32]:
     """Divide (N, h, w, 3) sums by (N, h, w) areas, and put the channels first."""
     planes = np.empty((totals.shape[0], 3, *totals.shape[1:3]), np.float32)
-    np.divide(totals.transpose(0, 3, 1, 2), areas[:, None], out=planes, casting="same_kind")
+    divisors = areas[:, None].astype(np.float32)
+    # Unsafe by numpy's rules: a sum above 2**24 loses what a float32 mean cannot hold either.
+    np.divide(
+        totals.transpose(0, 3, 1, 2), divisors, out=planes, dtype=np.float32, casting="unsafe"
+    )
     return planes
