@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
 from benchmarks.lfw import Pair, every_pair, images_of, people_of, person, read_images, read_pairs
-from benchmarks.statistics import Comparisons, ErrorRates, error_rates, wilson
+from benchmarks.statistics import (
+    Comparisons,
+    ErrorRates,
+    FixedThreshold,
+    error_rates,
+    rates_at,
+    wilson,
+)
+from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.matching import comparison_score
 
@@ -43,48 +51,73 @@ class Acquisition:
     gated: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything that a run found out.
+
+    Args:
+        facts: What was measured, where and how.
+        acquisition: Of every image.
+        listed_pairs: Of the pairs of the file.
+        all_pairs: Of every image with every other one, when that was asked for.
+        calibrated: All pairs at the thresholds that the model's calibration gives, by the rate
+            that it promises: whether the promise holds on these images.
+    """
+
+    facts: dict[str, str]
+    acquisition: Acquisition
+    listed_pairs: ErrorRates
+    all_pairs: ErrorRates | None
+    calibrated: dict[str, FixedThreshold]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; 0, or 2 when the input cannot be used."""
     options = _parser().parse_args(arguments)
     try:
-        pipeline = load_pipeline(
-            options.models, options.embedder, threads=1, min_face_px=options.min_face_px
-        )
-        pairs = read_pairs(options.pairs)
-        extra = read_images(options.extra) if options.extra else []
-        used = sorted({*images_of(pairs), *extra})
-        samples = extract(options.images, used, pipeline, cache=options.cache)
-        scores = [score(pair, samples) for pair in pairs]
-        write_scores(options.out, pairs, scores, samples)
-        listed = error_rates(
-            _listed(pairs, scores), LISTED_RATES, replicates=options.replicates, seed=options.seed
-        )
-        everything = None
-        if options.all_pairs:
-            everything = error_rates(
-                all_comparisons(samples),
-                ALL_PAIRS_RATES,
-                replicates=options.replicates,
-                seed=options.seed,
-            )
+        result = measure(options)
     except (FaceIdError, OSError, ValueError) as error:
         print(f"benchmarks.verification: {error}", file=sys.stderr)
         return 2
-    facts = {
-        "embedder": pipeline.embedder.model_id,
-        "images": str(options.images),
-        "pairs": f"{options.pairs.name}: {len(pairs)}",
-        "extra images": f"{options.extra.name}: {len(extra)}" if options.extra else "none",
-        "people": str(len(people_of(used))),
-        "bootstrap": f"{options.replicates} replicates over people, seed {options.seed}",
-        **report.machine(),
-    }
-    acquisition = acquisition_of(samples)
-    if options.json:
-        print(json.dumps(_as_json(facts, acquisition, listed, everything), indent=2))
-    else:
-        print(_as_text(facts, acquisition, listed, everything))
+    print(json.dumps(asdict(result), indent=2) if options.json else _as_text(result))
     return 0
+
+
+def measure(options: argparse.Namespace) -> Result:
+    """Embed the images, write the scores of the listed pairs, and count errors."""
+    bootstrap = {"replicates": options.replicates, "seed": options.seed}
+    pipeline = load_pipeline(
+        options.models, options.embedder, threads=1, min_face_px=options.min_face_px
+    )
+    pairs = read_pairs(options.pairs)
+    extra = read_images(options.extra) if options.extra else []
+    used = sorted({*images_of(pairs), *extra})
+    samples = extract(options.images, used, pipeline, cache=options.cache)
+    scores = [score(pair, samples) for pair in pairs]
+    write_scores(options.out, pairs, scores, samples)
+    everything, calibrated = None, {}
+    if options.all_pairs:
+        comparisons = all_comparisons(samples)
+        everything = error_rates(comparisons, ALL_PAIRS_RATES, **bootstrap)
+        calibration = load_manifest(options.models).find(options.embedder).calibration
+        points = calibration.points if calibration is not None else ()
+        found = rates_at(comparisons, [point.threshold for point in points], **bootstrap)
+        calibrated = {f"{p.fmr:.0e}": at for p, at in zip(points, found, strict=True)}
+    return Result(
+        facts={
+            "embedder": pipeline.embedder.model_id,
+            "images": str(options.images),
+            "pairs": f"{options.pairs.name}: {len(pairs)}",
+            "extra images": f"{options.extra.name}: {len(extra)}" if options.extra else "none",
+            "people": str(len(people_of(used))),
+            "bootstrap": f"{options.replicates} replicates over people, seed {options.seed}",
+            **report.machine(),
+        },
+        acquisition=acquisition_of(samples),
+        listed_pairs=error_rates(_listed(pairs, scores), LISTED_RATES, **bootstrap),
+        all_pairs=everything,
+        calibrated=calibrated,
+    )
 
 
 def score(pair: Pair, samples: Mapping[str, Sample]) -> float | None:
@@ -156,38 +189,38 @@ def _listed(pairs: Sequence[Pair], scores: Sequence[float | None]) -> Comparison
     )
 
 
-def _as_json(
-    facts: dict[str, str],
-    acquisition: Acquisition,
-    listed: ErrorRates,
-    everything: ErrorRates | None,
-) -> dict[str, Any]:
-    return {
-        "facts": facts,
-        "acquisition": asdict(acquisition),
-        "listed_pairs": asdict(listed),
-        "all_pairs": asdict(everything) if everything else None,
-    }
-
-
-def _as_text(
-    facts: dict[str, str],
-    acquisition: Acquisition,
-    listed: ErrorRates,
-    everything: ErrorRates | None,
-) -> str:
+def _as_text(result: Result) -> str:
     parts = [
-        report.describe(facts),
-        "Failures to acquire\n" + _acquisition_table(acquisition),
-        "Listed pairs\n" + _rates_table(listed),
+        report.describe(result.facts),
+        "Failures to acquire\n" + _acquisition_table(result.acquisition),
+        "Listed pairs\n" + _rates_table(result.listed_pairs),
     ]
-    if everything is not None:
-        parts.append("All pairs of these images\n" + _rates_table(everything))
+    if result.all_pairs is not None:
+        parts.append("All pairs of these images\n" + _rates_table(result.all_pairs))
+    if result.calibrated:
+        parts.append("All pairs at the calibrated thresholds\n" + _kept_table(result.calibrated))
     parts.append(
         "Intervals: 95 %, bootstrap over people; of failures, Wilson. TAR counts compared pairs.\n"
         f"* fewer than {FEW} false matches: the threshold rests on chance."
     )
     return "\n\n".join(parts)
+
+
+def _kept_table(calibrated: Mapping[str, FixedThreshold]) -> str:
+    rows = [
+        [
+            rate,
+            f"{at.threshold:.4f}",
+            f"{at.fmr.value:.1e}",
+            report.interval(at.fmr.interval, ".1e"),
+            f"{at.false_matches}",
+            f"{at.tar.value:.4f}",
+            report.interval(at.tar.interval),
+        ]
+        for rate, at in calibrated.items()
+    ]
+    header = ["promised FMR", "threshold", "FMR", "95 %", "false matches", "TAR", "95 %"]
+    return report.table(header, rows)
 
 
 def _acquisition_table(acquisition: Acquisition) -> str:

@@ -68,6 +68,7 @@ def test_verification_writes_one_line_a_pair_and_tells_people_apart(
     assert printed["listed_pairs"]["eer"]["value"] == 0.0
     assert printed["acquisition"]["failed"] == {}
     assert [point["target"] for point in printed["all_pairs"]["points"]] == [1e-2, 1e-3, 1e-4, 1e-5]
+    assert printed["calibrated"]["1e-05"]["false_matches"] == 0
 
 
 @pytest.mark.data
