@@ -1,0 +1,289 @@
+"""The V4L2 nodes of this machine: what they are, by which name they stay, who holds them.
+
+Asked through the kernel's own ioctls; no picture is taken and no light goes on. Source: the Linux
+Media Infrastructure userspace API, "Video for Linux API", and linux/videodev2.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pam_faceid.core.errors import CameraError
+from pam_faceid.core.types import Spectrum
+
+_QUERYCAP: Final = 0x80685600
+_ENUM_FMT: Final = 0xC0405602
+_ENUM_FRAMESIZES: Final = 0xC02C564A
+_REQBUFS: Final = 0xC0145608
+
+_CAPABILITY: Final = struct.Struct("=16s32s32sIII12x")
+_FORMAT: Final = struct.Struct("=III32s4sI12x")
+_FRAME_SIZE: Final = struct.Struct("=I4sI6I8x")
+_BUFFER_REQUEST: Final = struct.Struct("=IIIIB3x")
+
+_CAP_VIDEO_CAPTURE: Final = 0x1
+_CAP_STREAMING: Final = 0x0400_0000
+_CAP_DEVICE_CAPS: Final = 0x8000_0000
+_BUF_TYPE_VIDEO_CAPTURE: Final = 1
+_MEMORY_MMAP: Final = 1
+_FRAME_SIZE_DISCRETE: Final = 1
+_MOST_FORMATS: Final = 64  # a broken driver must not keep us here
+
+INFRARED_FORMATS: Final = frozenset(("GREY", "Y8", "Y10", "Y12", "Y16", "Y8I", "Y10B", "Y10P"))
+VIRTUAL_DRIVERS: Final = frozenset(("v4l2 loopback", "v4l2loopback", "vivid", "vicodec", "vimc"))
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFormat:
+    """A format that a camera delivers.
+
+    Args:
+        fourcc: Four-character code without trailing spaces, such as "YUYV".
+        sizes: (width, height) in px, as the camera lists them; of a range, its largest.
+    """
+
+    fourcc: str
+    sizes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CameraInfo:
+    """One node that captures video.
+
+    Args:
+        node: Such as /dev/video0; the number changes with the order of discovery.
+        stable_path: Link to it that stays, under /dev/v4l/by-id or else by-path; None without udev.
+        card: The camera's name.
+        driver: Kernel driver.
+        bus: Where it is attached.
+        formats: What it delivers.
+        spectrum: Infrared when every format is grey: sensors that see colour deliver it.
+        is_virtual: Some program, not a lens, makes its pictures.
+    """
+
+    node: str
+    stable_path: str | None
+    card: str
+    driver: str
+    bus: str
+    formats: tuple[PixelFormat, ...]
+    spectrum: Spectrum
+    is_virtual: bool
+
+    @property
+    def path(self) -> str:
+        """The name to configure."""
+        return self.stable_path or self.node
+
+
+def list_cameras() -> list[CameraInfo]:
+    """Return every capture node that this process may open, in the order of their numbers."""
+    nodes = Path("/dev").glob("video*")
+    numbered = sorted((int(n.name[5:]), n) for n in nodes if n.name[5:].isdigit())
+    return [camera for _, node in numbered if (camera := _describe(node)) is not None]
+
+
+def find_camera(device: str) -> CameraInfo:
+    """Return the camera that a configuration means.
+
+    Args:
+        device: A node, a link to one, or "auto": the first camera that sees colour, else the first
+            that sees infrared. A virtual camera must be named: whoever may write to one could
+            otherwise choose the face.
+
+    Raises:
+        CameraError: There is none, or it may not be opened, or it is no camera.
+    """
+    if device == "auto":
+        return choose(list_cameras())
+    node = Path(device).resolve()
+    try:
+        camera = _describe(node, unreadable_is_none=False)
+    except OSError as error:
+        raise CameraError(
+            f"the camera {device} cannot be opened: {error.strerror}", hint=_open_hint(error)
+        ) from error
+    if camera is None:
+        raise CameraError(
+            f"{device} is not a camera: it captures no video",
+            hint="`faceid-admin doctor` lists the cameras",
+        )
+    return camera
+
+
+def choose(cameras: Sequence[CameraInfo]) -> CameraInfo:
+    """Pick the camera that "auto" means. See `find_camera`.
+
+    Raises:
+        CameraError: None is fit.
+    """
+    real = [camera for camera in cameras if not camera.is_virtual]
+    for spectrum in (Spectrum.COLOUR, Spectrum.INFRARED):
+        for camera in real:
+            if camera.spectrum is spectrum:
+                return camera
+    if cameras:
+        raise CameraError(
+            "no camera but virtual ones: " + ", ".join(c.node for c in cameras),
+            hint=f'to accept one, set [camera] device = "{cameras[0].path}"',
+        )
+    raise CameraError(
+        "no camera found",
+        hint="plug one in; if it shows in `ls /dev/video*`, add the user to the group video",
+    )
+
+
+def holders(device: str) -> list[tuple[int, str]]:
+    """Return (pid, name) of each other process that has the device open.
+
+    Sees every process only as root; without privilege, those of the same user.
+    """
+    try:
+        number = Path(device).stat().st_rdev
+    except OSError:
+        return []
+    found: list[tuple[int, str]] = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        if number in _open_devices(process):
+            found.append((int(process.name), _process_name(process)))
+    return sorted(found)
+
+
+def is_busy(device: str) -> bool:
+    """Whether another process streams from the device. Asks without disturbing it."""
+    request = bytearray(_BUFFER_REQUEST.pack(0, _BUF_TYPE_VIDEO_CAPTURE, _MEMORY_MMAP, 0, 0))
+    try:
+        fd = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    try:
+        # Freeing no buffers is refused when another descriptor owns the queue, and else harmless.
+        fcntl.ioctl(fd, _REQBUFS, request)
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    finally:
+        os.close(fd)
+    return False
+
+
+def spectrum_of(formats: Sequence[PixelFormat]) -> Spectrum:
+    """Tell the light that a camera sees from what it delivers."""
+    codes = {pixel_format.fourcc for pixel_format in formats}
+    return Spectrum.INFRARED if codes and codes <= INFRARED_FORMATS else Spectrum.COLOUR
+
+
+def stable_path(node: str, *, links: Path = Path("/dev/v4l")) -> str | None:
+    """Return udev's lasting name of a node: by-id, which moves with the camera, before by-path."""
+    for folder in ("by-id", "by-path"):
+        for link in sorted((links / folder).glob("*")):
+            if os.path.realpath(link) == os.path.realpath(node):
+                return str(link)
+    return None
+
+
+def _open_hint(error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return "add the user to the group video"
+    if error.errno == errno.ENOENT:
+        return "plug it in; `faceid-admin doctor` lists the cameras"
+    return "plug it out and in again"
+
+
+def _describe(node: Path, *, unreadable_is_none: bool = True) -> CameraInfo | None:
+    try:
+        fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        if unreadable_is_none:
+            return None
+        raise
+    try:
+        if not stat.S_ISCHR(os.fstat(fd).st_mode):
+            return None
+        driver, card, bus, _, everything, of_node = _CAPABILITY.unpack(
+            _ask(fd, _QUERYCAP, _CAPABILITY.pack(b"", b"", b"", 0, 0, 0))
+        )
+        capabilities = of_node if everything & _CAP_DEVICE_CAPS else everything
+        # Metadata nodes of the same camera have neither.
+        if not (capabilities & _CAP_VIDEO_CAPTURE and capabilities & _CAP_STREAMING):
+            return None
+        formats = tuple(_formats(fd))
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return CameraInfo(
+        node=str(node),
+        stable_path=stable_path(str(node)),
+        card=_text(card),
+        driver=_text(driver),
+        bus=_text(bus),
+        formats=formats,
+        spectrum=spectrum_of(formats),
+        is_virtual=_text(driver) in VIRTUAL_DRIVERS,
+    )
+
+
+def _formats(fd: int) -> Iterator[PixelFormat]:
+    for index in range(_MOST_FORMATS):
+        try:
+            answer = _ask(
+                fd, _ENUM_FMT, _FORMAT.pack(index, _BUF_TYPE_VIDEO_CAPTURE, 0, b"", b"", 0)
+            )
+        except OSError:
+            return
+        code: bytes = _FORMAT.unpack(answer)[4]
+        yield PixelFormat(fourcc=_text(code).rstrip(), sizes=tuple(_sizes(fd, code)))
+
+
+def _sizes(fd: int, code: bytes) -> Iterator[tuple[int, int]]:
+    for index in range(_MOST_FORMATS):
+        try:
+            answer = _ask(fd, _ENUM_FRAMESIZES, _FRAME_SIZE.pack(index, code, 0, *(0,) * 6))
+        except OSError:
+            return
+        _, _, kind, first, second, _, _, max_height, _ = _FRAME_SIZE.unpack(answer)
+        if kind != _FRAME_SIZE_DISCRETE:
+            yield second, max_height  # min_width, max_width, step, min_height, max_height, step
+            return
+        yield first, second
+
+
+def _ask(fd: int, request: int, argument: bytes) -> bytes:
+    buffer = bytearray(argument)
+    fcntl.ioctl(fd, request, buffer)
+    return bytes(buffer)
+
+
+def _text(raw: bytes) -> str:
+    printable = raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return re.sub(r"[^\x20-\x7e\u00a0-\uffff]", "?", printable)
+
+
+def _open_devices(process: Path) -> set[int]:
+    numbers = set()
+    try:
+        for link in (process / "fd").iterdir():
+            found = link.stat()
+            if stat.S_ISCHR(found.st_mode):
+                numbers.add(found.st_rdev)
+    except OSError:  # it ended, or is not ours to look at
+        pass
+    return numbers
+
+
+def _process_name(process: Path) -> str:
+    try:
+        return _text((process / "comm").read_bytes()).strip()
+    except OSError:
+        return "another process"

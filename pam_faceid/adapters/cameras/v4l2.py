@@ -1,0 +1,188 @@
+"""A live camera, through OpenCV's V4L2 capture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pam_faceid.adapters.cameras.nodes import (
+    CameraInfo,
+    find_camera,
+    holders,
+    is_busy,
+    list_cameras,
+)
+from pam_faceid.adapters.cameras.quiet import V4L2_TIMEOUT_SECONDS, quieten_opencv
+from pam_faceid.core.config import CameraConfig
+from pam_faceid.core.errors import CameraError
+from pam_faceid.core.types import Frame, Spectrum
+
+__all__ = ["CameraInfo", "V4l2Camera", "holders", "list_cameras", "pixel_format_for"]
+
+DARK_SECONDS: Final = 2.0
+_BUFFERS: Final = 2  # one is filled while one is read; more would show what is past
+_RAW_PIXELS: Final = 640 * 480  # up to here, raw frames fit USB 2 at full rate
+
+
+class V4l2Camera:
+    """Implements `FrameSource`. Opens the device when frames are first asked for.
+
+    Args:
+        config: `[camera]`.
+    """
+
+    def __init__(self, config: CameraConfig) -> None:
+        self._config = config
+        self._capture: cv2.VideoCapture | None = None
+
+    @property
+    def is_recording(self) -> bool:
+        """Never; whether a virtual camera plays one is `CameraInfo.is_virtual`."""
+        return False
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield frames that are not dark until `close`.
+
+        Raises:
+            CameraError: No camera, no permission, busy, silent, vanished, or `DARK_SECONDS` of
+                nothing but black.
+        """
+        camera = find_camera(self._config.device)
+        capture = self._open(camera)
+        try:
+            for _ in range(self._config.warm_up_frames):
+                self._read(capture, camera)
+            pictures = skip_dark(
+                lambda: self._read(capture, camera),
+                camera=camera,
+                dark_below=self._config.dark_below,
+                clock=time.monotonic,
+            )
+            for pixels in pictures:
+                yield Frame(
+                    pixels=pixels,
+                    captured_at=time.monotonic(),
+                    spectrum=camera.spectrum,
+                    origin=camera.path,
+                )
+                if self._capture is None:
+                    return
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Release the device. Safe to call twice, and between two frames."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def _open(self, camera: CameraInfo) -> cv2.VideoCapture:
+        quieten_opencv()
+        wanted = [
+            *(cv2.CAP_PROP_FRAME_WIDTH, self._config.width),
+            *(cv2.CAP_PROP_FRAME_HEIGHT, self._config.height),
+            *(cv2.CAP_PROP_BUFFERSIZE, _BUFFERS),
+        ]
+        code = pixel_format_for(camera, self._config)
+        if code is not None:
+            wanted = [cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*code.ljust(4)), *wanted]
+        self._capture = cv2.VideoCapture(camera.node, cv2.CAP_V4L2, wanted)
+        if not self._capture.isOpened():
+            self.close()
+            raise _cannot_start(camera)
+        return self._capture
+
+    def _read(self, capture: cv2.VideoCapture, camera: CameraInfo) -> NDArray[np.uint8]:
+        found, picture = capture.read()
+        if not found:
+            self.close()
+            raise _cannot_start(camera)
+        kind = cv2.COLOR_GRAY2RGB if picture.ndim == 2 else cv2.COLOR_BGR2RGB
+        return np.asarray(cv2.cvtColor(picture, kind), dtype=np.uint8)
+
+
+def pixel_format_for(camera: CameraInfo, config: CameraConfig) -> str | None:
+    """Return the four-character code to ask for, or None to leave it to the driver.
+
+    Raw frames need no decoding and have no compression noise; beyond `_RAW_PIXELS` a USB 2 camera
+    delivers them at a few frames a second, so that MJPG is faster.
+
+    Raises:
+        CameraError: The configured format is not among the camera's.
+    """
+    offered = [pixel_format.fourcc for pixel_format in camera.formats]
+    if config.pixel_format != "auto":
+        if config.pixel_format in offered:
+            return config.pixel_format
+        raise CameraError(
+            f"the camera {camera.path} has no format {config.pixel_format}",
+            hint=f'it has {", ".join(offered)}; or set [camera] pixel_format = "auto"',
+        )
+    if camera.spectrum is Spectrum.INFRARED:
+        return next(iter(offered), None)
+    raw_first = config.width * config.height <= _RAW_PIXELS
+    preferred = ("YUYV", "MJPG") if raw_first else ("MJPG", "YUYV")
+    return next((code for code in preferred if code in offered), None)
+
+
+def skip_dark(
+    read: Callable[[], NDArray[np.uint8]],
+    *,
+    camera: CameraInfo,
+    dark_below: float,
+    clock: Callable[[], float],
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield what `read` returns, but for dark frames.
+
+    An infrared camera whose emitter flashes gives every second frame dark; a closed shutter gives
+    nothing else.
+
+    Args:
+        read: Returns (H, W, 3) uint8.
+        camera: For messages.
+        dark_below: Mean luminance, 0 to 255, under which a frame is dark.
+        clock: Seconds, monotonic.
+
+    Raises:
+        CameraError: Every frame of `DARK_SECONDS` was dark.
+    """
+    lit_at = clock()
+    while True:
+        pixels = read()
+        # Written so that NaN is dark. Every fourth pixel of every fourth row tells enough.
+        if not float(pixels[::4, ::4].mean()) >= dark_below:
+            if clock() - lit_at >= DARK_SECONDS:
+                raise CameraError(
+                    f"the camera {camera.path} sees only black",
+                    hint=_DARK_HINTS[camera.spectrum],
+                )
+            continue
+        yield pixels
+        lit_at = clock()
+
+
+_DARK_HINTS: Final = {
+    Spectrum.COLOUR: "open its shutter, or turn on a light",
+    Spectrum.INFRARED: "open its shutter; its infrared light may be off",
+}
+
+
+def _cannot_start(camera: CameraInfo) -> CameraError:
+    if not Path(camera.node).exists():
+        return CameraError(f"the camera {camera.path} has gone", hint="plug it in again")
+    if is_busy(camera.node):
+        others = ", ".join(f"{name} ({pid})" for pid, name in holders(camera.node))
+        return CameraError(
+            f"the camera {camera.path} is in use by {others or 'another process'}",
+            hint="close that program",
+        )
+    return CameraError(
+        f"the camera {camera.path} gave no frame in {V4L2_TIMEOUT_SECONDS} s",
+        hint="plug it out and in again; try another [camera] pixel_format or size",
+    )

@@ -1,0 +1,219 @@
+"""Cameras: which one is meant, what it is asked for, and what is said when it gives nothing.
+
+Frames from a real node are the matter of tests/e2e; a machine that tests rarely has a camera.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from itertools import chain, repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pam_faceid.adapters.cameras import nodes
+from pam_faceid.adapters.cameras.nodes import (
+    CameraInfo,
+    PixelFormat,
+    choose,
+    find_camera,
+    holders,
+    list_cameras,
+    spectrum_of,
+    stable_path,
+)
+from pam_faceid.adapters.cameras.v4l2 import (
+    DARK_SECONDS,
+    V4l2Camera,
+    pixel_format_for,
+    skip_dark,
+)
+from pam_faceid.core.config import CameraConfig
+from pam_faceid.core.errors import CameraError
+from pam_faceid.core.types import Spectrum
+
+
+def camera(node: str = "/dev/video0", *codes: str, is_virtual: bool = False) -> CameraInfo:
+    formats = tuple(PixelFormat(code, ((640, 480),)) for code in codes or ("YUYV", "MJPG"))
+    return CameraInfo(
+        node=node,
+        stable_path=None,
+        card="Webcam",
+        driver="uvcvideo",
+        bus="usb-1",
+        formats=formats,
+        spectrum=spectrum_of(formats),
+        is_virtual=is_virtual,
+    )
+
+
+@pytest.mark.parametrize(
+    ("codes", "spectrum"),
+    [
+        (("YUYV", "MJPG"), Spectrum.COLOUR),
+        (("GREY",), Spectrum.INFRARED),
+        (("GREY", "Y16"), Spectrum.INFRARED),
+        (("GREY", "YUYV"), Spectrum.COLOUR),
+        ((), Spectrum.COLOUR),
+    ],
+)
+def test_a_camera_of_only_grey_formats_sees_infrared(
+    codes: tuple[str, ...], spectrum: Spectrum
+) -> None:
+    assert spectrum_of([PixelFormat(code, ()) for code in codes]) is spectrum
+
+
+def test_auto_prefers_colour_to_infrared() -> None:
+    infrared, colour = camera("/dev/video0", "GREY"), camera("/dev/video2")
+    assert choose([infrared, colour]) is colour
+    assert choose([infrared]) is infrared
+
+
+def test_auto_never_means_a_virtual_camera() -> None:
+    """Whoever may write to one could choose the face that it shows."""
+    virtual, infrared = camera("/dev/video9", is_virtual=True), camera("/dev/video2", "GREY")
+    assert choose([virtual, infrared]) is infrared
+    with pytest.raises(CameraError, match="virtual") as caught:
+        choose([virtual])
+    assert 'device = "/dev/video9"' in caught.value.hint
+
+
+def test_a_machine_without_a_camera_is_told_so() -> None:
+    with pytest.raises(CameraError, match="no camera found"):
+        choose([])
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("/dev/video4711", "No such file"),
+        ("/dev/v4l/by-id/gone", "No such file"),
+        ("/dev/null", "not a camera"),
+        ("/etc/passwd", "not a camera"),
+    ],
+)
+def test_what_is_no_camera_is_refused_by_name(device: str, message: str) -> None:
+    with pytest.raises(CameraError, match=message) as caught:
+        find_camera(device)
+    assert device in caught.value.message
+    with pytest.raises(CameraError, match=message):
+        next(V4l2Camera(CameraConfig(device=device)).frames())
+
+
+def test_listing_needs_no_camera() -> None:
+    assert all(found.formats for found in list_cameras())
+
+
+def test_the_lasting_name_is_by_id_before_by_path(tmp_path: Path) -> None:
+    node = tmp_path / "video0"
+    node.touch()
+    assert stable_path(str(node), links=tmp_path) is None
+    for folder in ("by-path", "by-id"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a-camera-index0").symlink_to("../video0")
+        (tmp_path / folder / "b-camera-index1").symlink_to("../video1")
+        assert stable_path(str(node), links=tmp_path) == str(tmp_path / folder / "a-camera-index0")
+
+
+def test_structures_have_the_size_that_the_kernel_reads_off_the_request() -> None:
+    for request, layout in (
+        (nodes._QUERYCAP, nodes._CAPABILITY),
+        (nodes._ENUM_FMT, nodes._FORMAT),
+        (nodes._ENUM_FRAMESIZES, nodes._FRAME_SIZE),
+        (nodes._REQBUFS, nodes._BUFFER_REQUEST),
+    ):
+        assert request >> 16 & 0x3FFF == layout.size
+
+
+@pytest.mark.parametrize(
+    ("codes", "size", "asked"),
+    [
+        (("MJPG", "YUYV"), (640, 480), "YUYV"),
+        (("MJPG", "YUYV"), (1280, 720), "MJPG"),
+        (("MJPG",), (640, 480), "MJPG"),
+        (("NV12",), (640, 480), None),
+        (("GREY", "Y16"), (640, 480), "GREY"),
+    ],
+)
+def test_raw_frames_are_asked_for_while_they_fit_the_bus(
+    codes: tuple[str, ...], size: tuple[int, int], asked: str | None
+) -> None:
+    config = CameraConfig(width=size[0], height=size[1])
+    assert pixel_format_for(camera("/dev/video0", *codes), config) == asked
+
+
+def test_a_configured_format_that_the_camera_lacks_is_refused() -> None:
+    with pytest.raises(CameraError, match="no format GREY") as caught:
+        pixel_format_for(camera(), CameraConfig(pixel_format="GREY"))
+    assert "YUYV, MJPG" in caught.value.hint
+
+
+class Clock:
+    """Ten frames a second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+def shown(*levels: int, then: int) -> Iterator[np.ndarray]:
+    return (np.full((48, 64, 3), level, np.uint8) for level in chain(levels, repeat(then)))
+
+
+def lit(frames: Iterator[np.ndarray], *, spectrum: Spectrum = Spectrum.COLOUR) -> Iterator[int]:
+    info = camera("/dev/video0", *(("GREY",) if spectrum is Spectrum.INFRARED else ()))
+    usable = skip_dark(frames.__next__, camera=info, dark_below=12.0, clock=Clock())
+    return (int(pixels[0, 0, 0]) for pixels in usable)
+
+
+def test_dark_frames_are_skipped() -> None:
+    levels = lit(shown(0, 100, 3, 101, 11, 12, then=50))
+    assert [next(levels) for _ in range(4)] == [100, 101, 12, 50]
+
+
+@pytest.mark.parametrize("spectrum", list(Spectrum))
+def test_a_camera_that_stays_dark_is_told_apart_from_one_that_sees_nobody(
+    spectrum: Spectrum,
+) -> None:
+    levels = lit(shown(100, then=0), spectrum=spectrum)
+    assert next(levels) == 100
+    with pytest.raises(CameraError, match="only black") as caught:
+        next(levels)
+    assert "shutter" in caught.value.hint
+    assert ("infrared" in caught.value.hint) is (spectrum is Spectrum.INFRARED)
+
+
+def test_the_time_that_a_frame_is_looked_at_is_not_dark() -> None:
+    clock = Clock()
+    frames = shown(100, 0, then=50)
+    usable = skip_dark(frames.__next__, camera=camera(), dark_below=12.0, clock=clock)
+    next(usable)
+    clock.now += 2 * DARK_SECONDS
+    assert next(usable)[0, 0, 0] == 50
+
+
+def test_the_process_that_holds_a_device_is_named() -> None:
+    """A pseudo-terminal stands for a camera: any device node will do."""
+    ours, theirs = os.openpty()
+    device = os.ttyname(theirs)
+    assert holders(device) == []
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(told, b"x")
+        signal.pause()
+        os._exit(0)
+    os.read(ready, 1)
+    try:
+        assert [pid for pid, name in holders(device) if name] == [child]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        for fd in (ours, theirs, ready, told):
+            os.close(fd)
