@@ -166,7 +166,7 @@ def _ask_worker(python: str, root: str, request: dict[str, str], say: Callable[[
                 setsigdef=[signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM],
             )
             theirs.close()
-            ours.sendall(json.dumps(request).encode() + b"\n")
+            _send(ours, json.dumps(request).encode())
             return _converse(ours, say)
         finally:
             if pid is not None:
@@ -192,7 +192,7 @@ def _converse(channel: socket.socket, say: Callable[[str], None]) -> str:
             signal.sigwait({signal.SIGINT})
             skipping = True
             deadline = now() + SKIP_SECONDS
-            channel.sendall(b'{"op": "skip"}\n')
+            _send(channel, b'{"op": "skip"}')
         if not poll.poll(POLL_SECONDS * 1000):
             continue
         received = channel.recv(4096)
@@ -210,6 +210,17 @@ def _converse(channel: socket.socket, say: Callable[[str], None]) -> str:
             if "info" in reply:
                 say(str(reply["info"]))
     return "skipped" if skipping else "internal_error"
+
+
+def _send(channel: socket.socket, line: bytes) -> None:
+    """Send a line to a worker that may be dead already."""
+    from socket import MSG_NOSIGNAL
+
+    # Here Python has not turned SIGPIPE into an exception: it would end sudo or login.
+    try:
+        channel.sendall(line + b"\n", MSG_NOSIGNAL)
+    except OSError:  # whatever it said before it died is still to be read
+        pass
 
 
 def _end(pid: int) -> None:

@@ -282,7 +282,8 @@ def missing_manifest(machine: Machine) -> None:
 
 def audit_log_that_cannot_be_written(machine: Machine) -> None:
     """A folder in the log's place: the attempt cannot be recorded, so there is no match."""
-    machine.layout.audit_log.mkdir(parents=True)
+    machine.layout.audit_log.unlink()
+    machine.layout.audit_log.mkdir()
 
 
 BREAKAGES = [
@@ -359,6 +360,7 @@ def _program(machine: Machine, text: str) -> None:
 # What a worker says on descriptor 0, written by a shell.
 GARBAGE = {
     "nothing": "exit 0",
+    "nothing, and deaf": "exec 0<&-; sleep 0.5",
     "silence": "exec sleep 1000",
     "silence that ignores signals": "trap '' TERM INT; sleep 1000",
     "silence with a child in the background": "sleep 1000 & exec sleep 1000",

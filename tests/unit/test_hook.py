@@ -1,0 +1,202 @@
+"""The hook by itself: its table, its manners in the host's process, and what it imports."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pam_faceid.core.types import Outcome
+
+
+class Handle:
+    """What pam_python hands to the entry points."""
+
+    PAM_TEXT_INFO = 4
+
+    def __init__(self, user: object = "alice", **fails: BaseException) -> None:
+        self._user = user
+        self._fails = fails
+        self.service = "sudo"
+        self.rhost = None
+        self.tty = None
+        self.said: list[str] = []
+
+    def get_user(self, prompt: object) -> object:
+        if "get_user" in self._fails:
+            raise self._fails["get_user"]
+        return self._user
+
+    def Message(self, style: int, text: str) -> tuple[int, str]:
+        return style, text
+
+    def conversation(self, message: tuple[int, str]) -> None:
+        self.said.append(message[1])
+
+
+@pytest.fixture(scope="module")
+def hook(repository: Path) -> ModuleType:
+    """The module, loaded by path as pam_python does."""
+    spec = importlib.util.spec_from_file_location("hook", repository / "pam_faceid/hook.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A tree in which alice is enrolled."""
+    (tmp_path / "etc/pam_faceid/templates").mkdir(parents=True)
+    (tmp_path / "etc/pam_faceid/templates/alice.template").touch()
+    (tmp_path / "etc/pam_faceid/config.toml").touch()
+    return tmp_path
+
+
+def worker(root: Path, script: str) -> str:
+    """A program in the worker's place; returns the hook's argument for it."""
+    program = root / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return f"python={program}"
+
+
+# Numbers of Linux-PAM's _pam_types.h, written out so that the hook's own are not the yardstick.
+TABLE = {
+    "match": 0,
+    "non_match": 7,
+    "presentation_attack": 7,
+    "skipped": 7,
+    "locked_out": 11,
+    "not_permitted": 6,
+    "not_enrolled": 9,
+    "failure_to_acquire": 9,
+    "internal_error": 4,
+}
+
+
+@pytest.mark.parametrize("word", TABLE)
+def test_each_outcome_becomes_its_pam_code(hook: ModuleType, root: Path, word: str) -> None:
+    argument = worker(root, f'echo \'{{"outcome": "{word}"}}\' >&0')
+    handle = Handle()
+    code = hook.pam_sm_authenticate(handle, 0, ["hook.py", f"root={root}", argument])
+    assert code == TABLE[word]
+    assert type(code) is int, "a bool or an enum casts to what libpam takes for success"
+
+
+def test_the_table_holds_every_outcome_and_nothing_else(hook: ModuleType) -> None:
+    assert {outcome.value for outcome in Outcome} == set(hook.PAM_CODES) == set(TABLE)
+
+
+def test_success_has_one_word_and_ignore_has_none(hook: ModuleType) -> None:
+    assert [word for word, code in hook.PAM_CODES.items() if code == 0] == ["match"]
+    assert 25 not in hook.PAM_CODES.values()
+
+
+@pytest.mark.parametrize("word", ["", "MATCH", "match ", "Match", "success", "0", "ok", "матч"])
+def test_any_other_word_is_an_authentication_error(hook: ModuleType, root: Path, word: str) -> None:
+    argument = worker(root, f'echo \'{{"outcome": "{word}"}}\' >&0')
+    assert hook.pam_sm_authenticate(Handle(), 0, ["hook.py", f"root={root}", argument]) == 7
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError(), KeyboardInterrupt(), SystemExit(0), GeneratorExit(), MemoryError()]
+)
+def test_whatever_is_raised_in_the_host_becomes_a_system_error(
+    hook: ModuleType, error: BaseException
+) -> None:
+    assert hook.pam_sm_authenticate(Handle(get_user=error), 0, ["hook.py"]) == 4
+
+
+@pytest.mark.parametrize("user", ["bob", "../alice", "a/b", "a\0b", "", None, "x" * 5000, "é" * 40])
+def test_nobody_who_is_not_enrolled_starts_a_worker(
+    hook: ModuleType, root: Path, user: object
+) -> None:
+    argument = worker(root, f"touch {root}/started")
+    code = hook.pam_sm_authenticate(Handle(user), 0, ["hook.py", f"root={root}", argument])
+    assert code != 0
+    assert not (root / "started").exists() or user == "x" * 5000
+
+
+def test_a_service_that_is_off_starts_no_worker(hook: ModuleType, root: Path) -> None:
+    (root / "etc/pam_faceid/config.toml").write_text("[services.sudo]\nenabled = false\n")
+    argument = worker(root, f"touch {root}/started")
+    arguments = ["hook.py", f"root={root}", argument]
+    if sys.version_info >= (3, 11):
+        assert hook.pam_sm_authenticate(Handle(), 0, arguments) == 6
+        assert not (root / "started").exists()
+    handle = Handle()
+    handle.service = "login"
+    hook.pam_sm_authenticate(handle, 0, arguments)
+    assert (root / "started").exists()
+
+
+def test_messages_are_relayed_in_order_and_silence_is_respected(
+    hook: ModuleType, root: Path
+) -> None:
+    script = (
+        'printf \'{"within": 5}\\n{"info": "one"}\\n{"info": "two"}\\n{"outcome": "match"}\\n\' >&0'
+    )
+    arguments = ["hook.py", f"root={root}", worker(root, script)]
+    handle = Handle()
+    assert hook.pam_sm_authenticate(handle, 0, arguments) == 0
+    assert handle.said == ["one", "two"]
+    silent = Handle()
+    assert hook.pam_sm_authenticate(silent, hook.PAM_SILENT, arguments) == 0
+    assert silent.said == []
+
+
+def test_the_other_entry_points_exist_and_answer(hook: ModuleType) -> None:
+    """Without setcred a login would authenticate and then break."""
+    for name in ("setcred", "acct_mgmt", "open_session", "close_session"):
+        assert getattr(hook, f"pam_sm_{name}")(Handle(), 0, ["hook.py"]) == 0
+    assert hook.pam_sm_chauthtok(Handle(), 0, ["hook.py"]) != 0
+
+
+def test_the_hook_imports_the_standard_library_alone(repository: Path) -> None:
+    """Through a whole attempt: nothing heavy, nothing of ours, and no syslog."""
+    code = (
+        "import sys, importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('h', '{repository}/pam_faceid/hook.py')\n"
+        "hook = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(hook)\n"
+        "class H:\n"
+        "    service = 'x'; rhost = tty = None\n"
+        "    def get_user(self, prompt): return 'root'\n"
+        "hook._refused_at_once = lambda *arguments: None\n"
+        "hook.pam_sm_authenticate(H(), 0, ['h', 'python=/bin/false'])\n"
+        "print(*sys.modules)\n"
+    )
+    ended = subprocess.run(
+        ["/usr/bin/python3", "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in ended.stdout.split()}
+    assert not loaded - set(sys.stdlib_module_names) - {"h", "__main__"}
+    assert not loaded & {"syslog", "ctypes", "typing", "subprocess", "asyncio", "tomllib"}
+
+
+def test_the_signal_mask_is_as_before(hook: ModuleType, root: Path) -> None:
+    import signal
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    hook.pam_sm_authenticate(Handle(), 0, ["hook.py", f"root={root}", "python=/nonexistent"])
+    hook.pam_sm_authenticate(Handle(), 0, ["hook.py", f"root={root}", worker(root, "exit 0")])
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, set()) == before
+
+
+def test_no_descriptor_and_no_child_is_left_open(hook: ModuleType, root: Path) -> None:
+    import os
+
+    arguments = ["hook.py", f"root={root}", worker(root, 'echo \'{"outcome": "match"}\' >&0')]
+    hook.pam_sm_authenticate(Handle(), 0, arguments)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        hook.pam_sm_authenticate(Handle(), 0, arguments)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
