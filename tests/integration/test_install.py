@@ -35,6 +35,11 @@ mkdir -p "$1"/tree/run/lock
 """
 
 
+def enter(holder: int) -> list[str]:
+    """The start of a command that runs in the mount namespace of a process."""
+    return ["nsenter", f"--mount=/proc/{holder}/ns/mnt", f"--root=/proc/{holder}/root"]
+
+
 @dataclass(frozen=True)
 class Machine:
     """A copy of this machine, with a checkout of the repository at CHECKOUT.
@@ -48,8 +53,7 @@ class Machine:
     place: Path
 
     def _enter(self, *command: str | Path) -> list[str]:
-        enter = ["nsenter", f"--mount=/proc/{self.holder}/ns/mnt"]
-        return [*enter, "chroot", str(self.place / "tree"), *map(str, command)]
+        return [*enter(self.holder), "chroot", str(self.place / "tree"), *map(str, command)]
 
     def run(self, *command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         ended = subprocess.run(
@@ -122,7 +126,7 @@ def copy_machine(namespace: tuple[int, Path], *lower: Path) -> Machine:
     place.mkdir()
     layers = ":".join([*map(str, lower), "/"])
     subprocess.run(
-        ["nsenter", f"--mount=/proc/{holder}/ns/mnt", "bash", "-c", MOUNT, "-", place, layers],
+        [*enter(holder), "bash", "-c", MOUNT, "-", place, layers],
         check=True,
     )
     return Machine(holder, place)
@@ -144,6 +148,9 @@ def bare(namespace: tuple[int, Path], repository: Path) -> Machine:
     ignore = shutil.ignore_patterns(*kept_out)
     shutil.copytree(repository, machine.path(CHECKOUT), ignore=ignore)
     machine.install("--uninstall", "--purge", "--yes")
+    # A directory of its own, into which other tests' services do not show through.
+    own_services = "cp -a /etc/pam.d /etc/own && rm -r /etc/pam.d && mv /etc/own /etc/pam.d"
+    machine.run("bash", "-c", own_services)
     return machine
 
 
@@ -336,7 +343,7 @@ def test_purging_asks_first_and_takes_silence_for_no(machine: Machine) -> None:
 
 def test_a_dry_run_changes_nothing(machine: Machine) -> None:
     changes = machine.place / "upper"
-    find = ["nsenter", f"--mount=/proc/{machine.holder}/ns/mnt", "find", str(changes)]
+    find = [*enter(machine.holder), "find", str(changes)]
     before = subprocess.run(find, capture_output=True, text=True, check=True).stdout
 
     for options in (("--demo", "--enable", "sudo"), ("--uninstall", "--purge")):

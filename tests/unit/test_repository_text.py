@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ CITED_HOSTS = {
 
 
 def tracked_text(repository: Path) -> Iterator[tuple[Path, str]]:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=repository,
