@@ -329,8 +329,8 @@ def test_purging_leaves_nothing(machine: Machine, before: Before) -> None:
 
     assert machine.files_of_ours() == before.files
     assert machine.pam_services() == before.pam_services
-    assert "faceid" not in machine.path("/etc/passwd").read_text()
-    assert "faceid" not in machine.path("/etc/group").read_text()
+    assert "\nfaceid:" not in machine.path("/etc/passwd").read_text()
+    assert "\nfaceid:" not in machine.path("/etc/group").read_text()
 
 
 def test_purging_asks_first_and_takes_silence_for_no(machine: Machine) -> None:
