@@ -26,7 +26,7 @@ from pam_faceid.layout import SERVICE_USER
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.recording import OpenFile
-    from pam_faceid.apps.sightings import Unreadable
+    from pam_faceid.apps.sightings import Failed, Unreadable
     from pam_faceid.core.types import Observation
 
 LIBRARY_ENVIRONMENT: Final = {
@@ -86,6 +86,7 @@ class ObserverProcess:
         self.channel = Channel(ours)
         self.unreadable: list[Unreadable] = []
         self._embedder = order.embedder
+        self._device = order.camera.device
         self._closed = False
 
     def observations(self) -> Iterator[Observation]:
@@ -114,7 +115,7 @@ class ObserverProcess:
             if isinstance(message, sightings.Finished):
                 return None
             if isinstance(message, sightings.Failed):
-                raise _error(message.error, message.message, message.hint)
+                raise self._failure(message)
             if isinstance(message, sightings.Unreadable):
                 self.unreadable.append(message)
                 continue
@@ -122,6 +123,14 @@ class ObserverProcess:
                 model_id=model_id(self._embedder), dimensions=self._embedder.dimensions
             )
             return observation
+
+    def _failure(self, message: Failed) -> errors.FaceIdError:
+        error = _error(message.error, message.message, message.hint)
+        if isinstance(error, errors.CameraBusyError):
+            from pam_faceid.adapters.cameras.nodes import name_holders
+
+            return name_holders(error, self._device, besides=self.pid)
+        return error
 
     def close(self) -> None:
         """Kill the process and collect it."""

@@ -32,6 +32,10 @@ class CameraError(FaceIdError):
     """No frame can be had from the camera or the recording."""
 
 
+class CameraBusyError(CameraError):
+    """Another process uses the camera. Only a privileged process can tell which."""
+
+
 class VaultError(FaceIdError):
     """A template or the key cannot be read, opened or written."""
 

@@ -22,6 +22,7 @@ from pam_faceid.adapters.cameras.nodes import (
     find_camera,
     holders,
     list_cameras,
+    name_holders,
     spectrum_of,
     stable_path,
 )
@@ -32,7 +33,7 @@ from pam_faceid.adapters.cameras.v4l2 import (
     skip_dark,
 )
 from pam_faceid.core.config import CameraConfig
-from pam_faceid.core.errors import CameraError
+from pam_faceid.core.errors import CameraBusyError, CameraError
 from pam_faceid.core.types import Spectrum
 
 
@@ -212,6 +213,11 @@ def test_the_process_that_holds_a_device_is_named() -> None:
     os.read(ready, 1)
     try:
         assert [pid for pid, name in holders(device) if name] == [child]
+        assert holders(device, besides=child) == []
+        busy = CameraBusyError("it is in use", hint="close it")
+        named = name_holders(busy, device, besides=0)
+        name = Path(f"/proc/{child}/comm").read_text().strip()
+        assert (named.message, named.hint) == (f"it is in use: {name} ({child})", "close it")
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

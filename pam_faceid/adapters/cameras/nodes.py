@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pam_faceid.core.errors import CameraError
+from pam_faceid.core.errors import CameraBusyError, CameraError
 from pam_faceid.core.types import Spectrum
 
 _QUERYCAP: Final = 0x80685600
@@ -142,22 +142,30 @@ def choose(cameras: Sequence[CameraInfo]) -> CameraInfo:
     )
 
 
-def holders(device: str) -> list[tuple[int, str]]:
+def holders(device: str, *, besides: int = 0) -> list[tuple[int, str]]:
     """Return (pid, name) of each other process that has the device open.
 
-    Sees every process only as root; without privilege, those of the same user.
+    Opens no device. Sees every process only as root; without privilege, those of the same user.
+
+    Args:
+        device: As in the configuration; "auto" stands for every node.
+        besides: A process not to name: our own that wants the camera.
     """
-    try:
-        number = Path(device).stat().st_rdev
-    except OSError:
-        return []
+    nodes = Path("/dev").glob("video*") if device == "auto" else [Path(device)]
+    wanted = {number for node in nodes if (number := _device_number(node)) is not None}
     found: list[tuple[int, str]] = []
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit() or int(process.name) == os.getpid():
+        if not process.name.isdigit() or int(process.name) in (os.getpid(), besides):
             continue
-        if number in _open_devices(process):
+        if wanted & _open_devices(process):
             found.append((int(process.name), _process_name(process)))
     return sorted(found)
+
+
+def name_holders(error: CameraBusyError, device: str, *, besides: int) -> CameraBusyError:
+    """Return the error with the processes that use the camera. See `holders`."""
+    others = ", ".join(f"{name} ({pid})" for pid, name in holders(device, besides=besides))
+    return CameraBusyError(f"{error.message}: {others or 'unknown'}", hint=error.hint)
 
 
 def is_busy(device: str) -> bool:
@@ -268,6 +276,13 @@ def _ask(fd: int, request: int, argument: bytes) -> bytes:
 def _text(raw: bytes) -> str:
     printable = raw.split(b"\0", 1)[0].decode("utf-8", "replace")
     return re.sub(r"[^\x20-\x7e\u00a0-\uffff]", "?", printable)
+
+
+def _device_number(node: Path) -> int | None:
+    try:
+        return node.stat().st_rdev
+    except OSError:
+        return None
 
 
 def _open_devices(process: Path) -> set[int]:

@@ -14,16 +14,12 @@ from numpy.typing import NDArray
 from pam_faceid.adapters.cameras.nodes import (
     CameraInfo,
     find_camera,
-    holders,
     is_busy,
-    list_cameras,
 )
 from pam_faceid.adapters.cameras.quiet import V4L2_TIMEOUT_SECONDS, quieten_opencv
 from pam_faceid.core.config import CameraConfig
-from pam_faceid.core.errors import CameraError
+from pam_faceid.core.errors import CameraBusyError, CameraError
 from pam_faceid.core.types import Frame, Spectrum
-
-__all__ = ["CameraInfo", "V4l2Camera", "holders", "list_cameras", "pixel_format_for"]
 
 DARK_SECONDS: Final = 2.0
 _BUFFERS: Final = 2  # one is filled while one is read; more would show what is past
@@ -177,10 +173,9 @@ def _cannot_start(camera: CameraInfo) -> CameraError:
     if not Path(camera.node).exists():
         return CameraError(f"the camera {camera.path} has gone", hint="plug it in again")
     if is_busy(camera.node):
-        others = ", ".join(f"{name} ({pid})" for pid, name in holders(camera.node))
-        return CameraError(
-            f"the camera {camera.path} is in use by {others or 'another process'}",
-            hint="close that program",
+        # By whom, only the privileged side can tell: see `nodes.name_holders`.
+        return CameraBusyError(
+            f"the camera {camera.path} is in use by another program", hint="close that program"
         )
     return CameraError(
         f"the camera {camera.path} gave no frame in {V4L2_TIMEOUT_SECONDS} s",
