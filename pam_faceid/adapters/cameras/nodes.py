@@ -299,6 +299,6 @@ def _open_devices(process: Path) -> set[int]:
 
 def _process_name(process: Path) -> str:
     try:
-        return _text((process / "comm").read_bytes()).strip()
+        return _text((process / "comm").read_bytes().removesuffix(b"\n"))
     except OSError:
         return "another process"
