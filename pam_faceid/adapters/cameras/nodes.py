@@ -185,6 +185,15 @@ def is_busy(device: str) -> bool:
     return False
 
 
+def is_gone(device: str) -> bool:
+    """Whether the camera was unplugged; its node may outlive it."""
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO)
+    return False
+
+
 def spectrum_of(formats: Sequence[PixelFormat]) -> Spectrum:
     """Tell the light that a camera sees from what it delivers."""
     codes = {pixel_format.fourcc for pixel_format in formats}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 import cv2
@@ -15,6 +14,7 @@ from pam_faceid.adapters.cameras.nodes import (
     CameraInfo,
     find_camera,
     is_busy,
+    is_gone,
 )
 from pam_faceid.adapters.cameras.quiet import V4L2_TIMEOUT_SECONDS, quieten_opencv
 from pam_faceid.core.config import CameraConfig
@@ -170,7 +170,7 @@ _DARK_HINTS: Final = {
 
 
 def _cannot_start(camera: CameraInfo) -> CameraError:
-    if not Path(camera.node).exists():
+    if is_gone(camera.node):
         return CameraError(f"the camera {camera.path} has gone", hint="plug it in again")
     if is_busy(camera.node):
         # By whom, only the privileged side can tell: see `nodes.name_holders`.
