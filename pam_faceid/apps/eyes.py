@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pam_faceid.adapters.models.manifest import read_model
-from pam_faceid.apps.observer import Order
+from pam_faceid.apps.order import Order
 from pam_faceid.apps.protocol import Channel
 
 if TYPE_CHECKING:

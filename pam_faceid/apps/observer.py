@@ -12,22 +12,24 @@ import itertools
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from pam_faceid.adapters import sandbox
-from pam_faceid.adapters.models.manifest import ModelSpec, model_id
+from pam_faceid.adapters.models.manifest import model_id
+from pam_faceid.apps.order import Order
 from pam_faceid.apps.protocol import Channel
 from pam_faceid.core import errors
-from pam_faceid.core.config import CameraConfig, DetectionConfig, QualityConfig
 from pam_faceid.layout import SERVICE_USER
 
 if TYPE_CHECKING:
-    from pam_faceid.adapters.cameras.recording import OpenFile
+    from pathlib import Path
+
     from pam_faceid.apps.sightings import Failed, Unreadable
+    from pam_faceid.core.config import Config
     from pam_faceid.core.types import Observation
+    from pam_faceid.layout import Layout
 
 LIBRARY_ENVIRONMENT: Final = {
     "ORT_DISABLE_TELEMETRY": "1",
@@ -36,28 +38,6 @@ LIBRARY_ENVIRONMENT: Final = {
     "OPENCV_LOG_LEVEL": "OFF",
 }
 MAX_DESCRIPTOR: Final = 65536
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What an observer looks through, and with which models.
-
-    Args:
-        recording: Open files that stand in for the camera; empty for a live one.
-        loop: Show the recording over and over, as a camera would.
-        optimise: Spend time on loading to gain it on each frame: for long runs.
-    """
-
-    camera: CameraConfig
-    detection: DetectionConfig
-    quality: QualityConfig
-    detector: tuple[ModelSpec, ModelSpec, ModelSpec]
-    embedder: ModelSpec
-    recording: tuple[OpenFile, ...] = ()
-    loop: bool = False
-    optimise: bool = False
 
 
 class ObserverProcess:
@@ -152,6 +132,21 @@ class ObserverProcess:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def open_observer(
+    config: Config, layout: Layout, *, recording: Sequence[Path] | None = None
+) -> ObserverProcess:
+    """Start an observer for a long run.
+
+    Args:
+        recording: Files or folders to look at once; None for the configured camera.
+    """
+    from pam_faceid.adapters.models.manifest import load_manifests
+    from pam_faceid.apps import wiring
+
+    manifest = load_manifests(layout)
+    return ObserverProcess(wiring.order_for(config, manifest, one_shot=False, recording=recording))
 
 
 def _error(name: str, message: str, hint: str) -> errors.FaceIdError:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.models.manifest import Manifest
-    from pam_faceid.apps.observer import ObserverProcess, Order
+    from pam_faceid.apps.order import Order
     from pam_faceid.core.config import Config
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.ports import (
@@ -65,7 +64,7 @@ def order_for(
         CameraError: A recording cannot be opened or is not private enough to be believed.
     """
     from pam_faceid.adapters.cameras.recording import open_recording
-    from pam_faceid.apps.observer import Order
+    from pam_faceid.apps.order import Order
 
     files = []
     if recording is not None:
@@ -84,23 +83,6 @@ def order_for(
         loop=recording is None,
         optimise=not one_shot,
     )
-
-
-@contextlib.contextmanager
-def open_observer(
-    config: Config, layout: Layout, *, recording: Sequence[Path] | None = None
-) -> Iterator[ObserverProcess]:
-    """Start an observer for a long run and have it look; leaving ends it.
-
-    Args:
-        recording: Files or folders to look at once; None for the configured camera.
-    """
-    from pam_faceid.adapters.models.manifest import load_manifests
-    from pam_faceid.apps.observer import ObserverProcess
-
-    order = order_for(config, load_manifests(layout), one_shot=False, recording=recording)
-    with ObserverProcess(order) as observer:
-        yield observer
 
 
 def detector(order: Order, models: Sequence[bytes]) -> FaceDetector:

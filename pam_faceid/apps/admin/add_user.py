@@ -105,6 +105,7 @@ def add_user(
     from pam_faceid.adapters.models.manifest import load_manifests
     from pam_faceid.adapters.vault.keys import KeyFile
     from pam_faceid.adapters.vault.sealing import wipe
+    from pam_faceid.apps.observer import open_observer
     from pam_faceid.core.enrolment import Enroller
 
     account = find_account(name)
@@ -128,7 +129,7 @@ def add_user(
         agreement=_agreement(config, manifest, rule.threshold),
         spacing_seconds=0.0 if paths else SPACING_SECONDS,
     )
-    with wiring.open_observer(config, admin.layout, recording=paths) as observer:
+    with open_observer(config, admin.layout, recording=paths) as observer:
         # Before anybody has to hold still for a template that could not be sealed.
         wipe(KeyFile(admin.layout.key_file).key())
         good, left_out = _collect(enroller, observer, config, live=paths is None)

@@ -52,6 +52,7 @@ def verify(
     from pam_faceid.adapters.accounts import find_account
     from pam_faceid.adapters.configuration import load_config
     from pam_faceid.adapters.models.manifest import load_manifests
+    from pam_faceid.apps.observer import open_observer
     from pam_faceid.core import verification
     from pam_faceid.core.matching import compare
     from pam_faceid.core.types import Outcome
@@ -65,7 +66,7 @@ def verify(
     store = wiring.template_store(admin.layout)
     seen: list[Observation] = []
     # The observer is forked before the template is opened, and never sees it.
-    with wiring.open_observer(config, admin.layout, recording=paths) as observer:
+    with open_observer(config, admin.layout, recording=paths) as observer:
         template = store.load(account.name, account.uid)
         verdict = verification.verify(
             _keep(watch(observer, seconds=None if paths else config.attempt.timeout_seconds), seen),
