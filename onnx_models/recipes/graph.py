@@ -16,10 +16,10 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 
 Weights = NDArray[np.float64]
 
-OPSET = 17
-IR_VERSION = 8
-SMALL = 1024
-HALF_MAX = 65504.0
+OPSET = 21  # the first that dequantises int16
+IR_VERSION = 10
+SHORT_ROW = 32  # numbers; below that a scale a row saves little
+INT16_MAX = 32767
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Graph:
 
     Args:
         name: Of the graph.
-        half: Store every weight of 1,024 numbers or more in half precision, behind a Cast. That
+        compact: Store weights as int16 rows with a scale each, behind a DequantizeLinear. That
             halves what is read, hashed and copied before the first face; arithmetic stays float32.
     """
 
-    def __init__(self, name: str, *, half: bool = False) -> None:
+    def __init__(self, name: str, *, compact: bool = False) -> None:
         self._name = name
-        self._half = half
+        self._compact = compact
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, Weights] = {}
         self._exact: dict[str, NDArray[np.int8] | NDArray[np.int64]] = {}
@@ -91,8 +91,9 @@ class Graph:
         return name
 
     def absent_weight(self, name: str) -> str:
-        """Name a constant that is appended to the file later, in half precision."""
-        self._unpack_half(name)
+        """Name a constant that is appended to the file later, as int16 rows with a scale each."""
+        packed = [f"{name}.int16", f"{name}.scale"]
+        self._unpacking.append(helper.make_node("DequantizeLinear", packed, [name], axis=0))
         return name
 
     def node(
@@ -162,16 +163,20 @@ class Graph:
         outputs: dict[str, list[int | str]],
         *,
         complete: bool = True,
+        metadata: dict[str, str] | None = None,
     ) -> bytes:
         """Return the serialised model.
 
         Args:
             inputs, outputs: Shapes by name; a string is a dimension that may vary.
             complete: False for a skeleton, whose weights are appended later.
+            metadata: Goes into the file by name.
         """
         if self._gains:
             raise SystemExit(f"{self._name}: nothing undoes {list(self._gains)}")
-        initialisers = [self._initialiser(name, v) for name, v in self._constants.items()]
+        initialisers = [
+            tensor for name, v in self._constants.items() for tensor in self._store(name, v)
+        ]
         initialisers += [numpy_helper.from_array(v, name) for name, v in self._exact.items()]
         graph = helper.make_graph(
             [*self._unpacking, *self._nodes],
@@ -186,29 +191,24 @@ class Graph:
             ir_version=IR_VERSION,
             producer_name="pam_faceid",
         )
+        helper.set_model_props(model, metadata or {})
         if complete:
             checker.check_model(model, full_check=True)
         return model.SerializeToString(deterministic=True)
 
-    def _initialiser(self, name: str, values: Weights) -> TensorProto:
-        values = np.ascontiguousarray(values)
+    def _store(self, name: str, values: Weights) -> list[TensorProto]:
         if not np.isfinite(values).all():
             raise SystemExit(f"{self._name}: {name} is not finite")
-        if not self._half or values.size < SMALL:
-            return numpy_helper.from_array(values.astype(np.float32), name)
-        if np.abs(values).max() > HALF_MAX:
-            raise SystemExit(f"{self._name}: {name} does not fit half precision")
-        self._unpack_half(name)
-        return numpy_helper.from_array(values.astype(np.float16), stored(name))
-
-    def _unpack_half(self, name: str) -> None:
-        cast = helper.make_node("Cast", [stored(name)], [name], to=TensorProto.FLOAT)
-        self._unpacking.append(cast)
-
-
-def stored(name: str) -> str:
-    """Name under which a weight lies in the file in half precision."""
-    return f"{name}.half"
+        values = np.ascontiguousarray(values)
+        if not self._compact or values.size < SHORT_ROW * len(values):
+            return [numpy_helper.from_array(values.astype(np.float32), name)]
+        self.absent_weight(name)
+        scale = np.abs(values).reshape(len(values), -1).max(axis=1) / INT16_MAX
+        rows = np.rint(values / scale.reshape(-1, *[1] * (values.ndim - 1)))
+        return [
+            numpy_helper.from_array(rows.astype(np.int16), f"{name}.int16"),
+            numpy_helper.from_array(scale.astype(np.float32), f"{name}.scale"),
+        ]
 
 
 def fold_batch_norm(

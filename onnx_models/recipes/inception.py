@@ -1,8 +1,8 @@
 """InceptionResnetV1 without weights: a skeleton to which a user's own checkpoint is added.
 
-`SKELETON` has every node and no weight; `LAYERS` tells `faceid-admin models add vggface2` which
-tensors of the checkpoint become which weights. The architecture is the one of facenet-pytorch.
-The block scales and every batch normalisation are folded when the weights are added.
+It has every node and no weight. Its metadata tells `faceid-admin models add vggface2` which tensors
+of the checkpoint become which weights. The architecture is the one of facenet-pytorch. The block
+scales and every batch normalisation are folded when the weights are added.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class _Inception:
         self.graph.node("Gemm", [x, *weights], "embedding", transB=1)
 
 
-def inception_resnet_v1() -> tuple[bytes, bytes]:
-    """Return the skeleton and the JSON list of its layers."""
+def inception_resnet_v1() -> bytes:
+    """Return the skeleton: (1, 3, 160, 160) normalised RGB in, (1, 512) out."""
     net = _Inception()
     x = _stem(net)
     for i in range(5):
@@ -100,11 +100,12 @@ def inception_resnet_v1() -> tuple[bytes, bytes]:
     for i in range(5):
         x = _block8(net, f"repeat_3.{i}", x, scale=0.20)
     net.dense(_block8(net, "block8", x, scale=1.0, relu=False))
-    skeleton = net.graph.model(
-        {"pixels": [1, 3, 160, 160]}, {"embedding": [1, 512]}, complete=False
+    return net.graph.model(
+        {"pixels": [1, 3, 160, 160]},
+        {"embedding": [1, 512]},
+        complete=False,
+        metadata={"layers": json.dumps(net.layers)},
     )
-    layers = ",\n".join(json.dumps(layer) for layer in net.layers)
-    return skeleton, f"[\n{layers}\n]\n".encode()
 
 
 def _stem(net: _Inception) -> str:

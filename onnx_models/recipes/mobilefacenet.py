@@ -61,7 +61,7 @@ class _Source:
 def mobilefacenet(data: bytes) -> bytes:
     """Return the converted model: (1, 3, 112, 112) normalised RGB in, (1, 192) out."""
     source = _Source(data)
-    graph = Graph("mobilefacenet", half=True)
+    graph = Graph("mobilefacenet", compact=True)
     names = {source.input: "pixels"}
     halves: dict[int, Weights] = {}  # of the slope, by the product that the last ADD consumes
     for op in source.operators():

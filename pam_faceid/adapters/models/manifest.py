@@ -38,16 +38,16 @@ class Origin(Record, frozen=True):
 
     Args:
         ecosystem: "pypi", "npm", or "file" for a file that a sysadmin brought.
-        package, version: The release; for a file, its name and "".
+        package, version: The release; of a file only its name.
         path: Inside the package.
         sha256: Of what lies there.
     """
 
     ecosystem: Literal["pypi", "npm", "file"]
     package: str
-    version: str
-    path: str
     sha256: Sha256
+    version: str = ""
+    path: str = ""
 
 
 class Input(Record, frozen=True):
@@ -74,7 +74,7 @@ class ModelSpec(Record, frozen=True):
 
     Args:
         name: Unique over all manifests.
-        kind: A stage of the detector, or an embedder.
+        kind: A stage of the detector, an embedder, or a graph that still lacks its weights.
         file: Beside the manifest.
         sha256: Of the file.
         licence: SPDX expression, and what is known of the training data where that matters.
@@ -86,7 +86,7 @@ class ModelSpec(Record, frozen=True):
     """
 
     name: Name
-    kind: Literal["detector", "embedder"]
+    kind: Literal["detector", "embedder", "skeleton"]
     file: FileName
     sha256: Sha256
     licence: str

@@ -1,0 +1,103 @@
+"""`faceid-admin models`: which models there are, whether they are intact, and adding one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
+from pam_faceid.apps.admin.output import as_json, table
+
+if TYPE_CHECKING:
+    from pam_faceid.adapters.models.manifest import Manifest
+
+
+@click.group()
+def models() -> None:
+    """List, check and add models."""
+
+
+@models.command(name="list")
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
+@pass_admin
+def list_models(admin: Admin, *, json_wanted: bool) -> None:
+    """List every model with its licence and origin."""
+    import msgspec
+
+    manifest = _load(admin)
+    if json_wanted:
+        as_json([msgspec.to_builtins(spec) | {"path": str(spec.path)} for spec in manifest.model])
+        return
+    rows = [
+        (
+            spec.name,
+            spec.kind,
+            str(spec.dimensions or ""),
+            spec.sha256[:12],
+            f"{spec.origin.package} {spec.origin.version}".strip(),
+            spec.licence,
+        )
+        for spec in manifest.model
+    ]
+    table(("NAME", "KIND", "DIMENSIONS", "SHA-256", "ORIGIN", "LICENCE"), rows)
+
+
+@models.command()
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
+@pass_admin
+def check(admin: Admin, *, json_wanted: bool) -> None:
+    """Read every model again and compare it with its manifest; exit 6 when one is wrong."""
+    from pam_faceid.adapters.models.manifest import read_model
+    from pam_faceid.core.errors import ModelError
+
+    results: list[tuple[str, str, str]] = []
+    first: ModelError | None = None
+    for spec in _load(admin).model:
+        try:
+            read_model(spec)
+            results.append((spec.name, "intact", str(spec.path)))
+        except ModelError as error:
+            first = first or error
+            results.append((spec.name, "wrong", error.message))
+    if json_wanted:
+        as_json([{"name": n, "intact": s == "intact", "detail": d} for n, s, d in results])
+    else:
+        table(("NAME", "STATE", "DETAIL"), results)
+    if first is not None:
+        raise first
+
+
+@models.group()
+def add() -> None:
+    """Add a model whose weights no package holds."""
+
+
+@add.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Replace the one that was added before.")
+@pass_admin
+def vggface2(admin: Admin, *, file: Path, replace: bool) -> None:
+    """Add InceptionResnetV1, trained on VGGFace2, from its published checkpoint FILE.
+
+    Templates belong to the model that made them: after setting [matching] embedder = "vggface2",
+    everyone enrols again.
+    """
+    from pam_faceid.adapters.models.manifest import load_manifest, model_id
+    from pam_faceid.adapters.models.registry import register
+    from pam_faceid.adapters.models.vggface2 import NAME, convert
+
+    require_root("adding a model")
+    if not replace and any(spec.name == NAME for spec in _load(admin).model):
+        raise RefusedError(f"there is a model {NAME} already", hint="say --replace to replace it")
+    spec, content = convert(file, load_manifest(admin.layout.models))
+    register(spec, content, admin.layout.local_models)
+    click.echo(f"added {model_id(spec)} from a file with SHA-256 {spec.origin.sha256}")
+    click.echo(f'to use it: set [matching] embedder = "{NAME}" and a threshold, and enrol again')
+
+
+def _load(admin: Admin) -> Manifest:
+    from pam_faceid.adapters.models.manifest import load_manifests
+
+    return load_manifests(admin.layout)
