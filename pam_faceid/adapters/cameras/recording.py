@@ -18,7 +18,7 @@ from pam_faceid.core.errors import CameraError
 from pam_faceid.core.types import Frame
 
 MAX_FILE_BYTES: Final = 200_000_000
-MAX_FILES: Final = 200  # each is an open descriptor, and one message carries at most 253 of them
+MAX_FILES: Final = 200  # each is an open descriptor of the worker and of the observer
 
 IMAGE_SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm"))
 VIDEO_SUFFIXES: Final = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"))
