@@ -1,16 +1,11 @@
-"""What the observer does once it has no privilege: load, look, and say what it saw.
-
-Two frames are worked on at once, each by one thread. That takes less time than two threads that
-share the work of one frame, because a small network does not divide well.
-"""
+"""What the observer does once it has no privilege: load, look, and say what it saw."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pam_faceid.adapters.models.manifest import read_model
 from pam_faceid.apps.order import Order
@@ -18,11 +13,8 @@ from pam_faceid.apps.protocol import Channel
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.recording import Unreadable
-    from pam_faceid.apps import sightings
-    from pam_faceid.core.ports import Embedder, FaceDetector, FrameSource
+    from pam_faceid.core.ports import FrameSource
     from pam_faceid.core.types import Frame
-
-FRAMES_AT_ONCE: Final = 2
 
 T = TypeVar("T")
 
@@ -41,87 +33,34 @@ def look(channel: Channel, order: Order) -> None:
     from pam_faceid.apps import wiring
 
     pnet, rnet, onet, embedding = models.result()
-    embedder = _Background(lambda: wiring.embedder(order, embedding))
-    detector = _Background(lambda: wiring.detector(order, (pnet, rnet, onet)))
-    from pam_faceid.apps.sightings import Finished
+    loading_embedder = _Background(lambda: wiring.embedder(order, embedding))
+    loading_detector = _Background(lambda: wiring.detector(order, (pnet, rnet, onet)))
+    from pam_faceid.adapters.cameras.recording import Unreadable
+    from pam_faceid.apps import sightings
+    from pam_faceid.core.observation import observe
 
     source = wiring.frame_source(order)
     try:
-        looking = _Looking(channel, order, source)
-        looking.run(detector.result, embedder.result)
-        channel.send(Finished())
+        started = time.perf_counter()
+        for index, item in enumerate(_items(source, order)):
+            captured = time.perf_counter()
+            if isinstance(item, Unreadable):
+                channel.send(sightings.Unreadable(item.name, item.error.message, item.error.hint))
+                continue
+            observation = observe(
+                item,
+                index=index,
+                detector=loading_detector.result(),
+                embedder=loading_embedder.result(),
+                limits=order.quality,
+                clock=time.perf_counter,
+            )
+            observation.stage_ms["capture"] = (captured - started) * 1e3
+            channel.send(sightings.Seen.of(observation))
+            started = time.perf_counter()
+        channel.send(sightings.Finished())
     finally:
         source.close()
-
-
-class _Looking:
-    """Threads that take turns at the camera, work side by side, and speak in order."""
-
-    def __init__(self, channel: Channel, order: Order, source: FrameSource) -> None:
-        self._channel = channel
-        self._limits = order.quality
-        self._items = enumerate(_items(source, order))
-        self._camera = threading.Lock()
-        self._turn = threading.Condition()
-        self._next = 0
-
-    def run(self, detector: Callable[[], FaceDetector], embedder: Callable[[], Embedder]) -> None:
-        """Look until the source ends. Arguments wait for a model."""
-        threads = min(FRAMES_AT_ONCE, len(os.sched_getaffinity(0)))
-        others = [_Background(lambda: self._work(detector, embedder)) for _ in range(threads - 1)]
-        self._work(detector, embedder)
-        for other in others:
-            other.result()
-
-    def _work(self, detector: Callable[[], FaceDetector], embedder: Callable[[], Embedder]) -> None:
-        while True:
-            started = time.perf_counter()
-            with self._camera:
-                index, item = next(self._items, (-1, None))
-            if item is None:
-                return
-            captured = time.perf_counter()
-            message: sightings.Seen | sightings.Unreadable | None = None
-            try:
-                message = self._message(index, item, detector(), embedder(), captured - started)
-            finally:
-                # Also after a failure: the other thread must not wait for this frame for ever.
-                self._speak(index, message)
-
-    def _message(
-        self,
-        index: int,
-        item: Frame | Unreadable,
-        detector: FaceDetector,
-        embedder: Embedder,
-        capture_seconds: float,
-    ) -> sightings.Seen | sightings.Unreadable:
-        from pam_faceid.apps import sightings
-        from pam_faceid.core.observation import observe
-        from pam_faceid.core.types import Frame
-
-        if not isinstance(item, Frame):
-            return sightings.Unreadable(item.name, item.error.message, item.error.hint)
-        observation = observe(
-            item,
-            index=index,
-            detector=detector,
-            embedder=embedder,
-            limits=self._limits,
-            clock=time.perf_counter,
-        )
-        observation.stage_ms["capture"] = capture_seconds * 1e3
-        return sightings.Seen.of(observation)
-
-    def _speak(self, index: int, message: sightings.Seen | sightings.Unreadable | None) -> None:
-        with self._turn:
-            self._turn.wait_for(lambda: self._next == index)
-            try:
-                if message is not None:
-                    self._channel.send(message)
-            finally:
-                self._next = index + 1
-                self._turn.notify_all()
 
 
 def _items(source: FrameSource, order: Order) -> Iterator[Frame | Unreadable]:

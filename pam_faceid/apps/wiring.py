@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.models.manifest import Manifest
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     )
     from pam_faceid.layout import Layout
 
-DETECTOR = ("pnet", "rnet", "onet")
+DETECTOR: Final = ("pnet", "rnet", "onet")
+THREADS: Final = 2  # of one run; nets as small as these do not divide further
 
 
 def template_store(layout: Layout) -> TemplateStore:
@@ -96,7 +97,7 @@ def detector(order: Order, models: Sequence[bytes]) -> FaceDetector:
         onet,
         min_face_px=order.detection.min_face_px,
         stage_thresholds=order.detection.stage_thresholds,
-        threads=1,
+        threads=THREADS,
     )
 
 
@@ -104,7 +105,7 @@ def embedder(order: Order, model: bytes) -> Embedder:
     """Load the embedder from its verified bytes."""
     from pam_faceid.adapters.models.embedder import OnnxEmbedder
 
-    return OnnxEmbedder(order.embedder, model, threads=1, optimise=order.optimise)
+    return OnnxEmbedder(order.embedder, model, threads=THREADS, optimise=order.optimise)
 
 
 def frame_source(order: Order) -> FrameSource:
