@@ -29,11 +29,12 @@ LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION: Final = 1001
 HINT: Final = "get the file again from where it is published, and check its SHA-256"
 
-_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
-    "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"),
-    "DoubleStorage": np.dtype("<f8"),
-    "LongStorage": np.dtype("<i8"),
+# By name and not as numpy types: an unpickler can change the state of any object that it is given.
+_DTYPES: Final[Mapping[str, str]] = {
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "DoubleStorage": "<f8",
+    "LongStorage": "<i8",
 }
 
 
@@ -106,9 +107,9 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: tuple[Any, ...]) -> _Storage:
         kind, dtype, key, _location, length, *_ = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
+        if kind != "storage" or dtype not in _DTYPES.values():
             raise ModelError(f"the checkpoint refers to a {kind!r}, which is no tensor")
-        return _Storage(str(key), dtype, int(length))
+        return _Storage(str(key), np.dtype(dtype), int(length))
 
 
 def _rebuild_tensor(

@@ -23,7 +23,7 @@ def models() -> None:
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
 def list_models(admin: Admin, *, json_wanted: bool) -> None:
-    """List every model with its licence and origin."""
+    """List every model with its licence; --json tells the rest."""
     import msgspec
 
     manifest = _load(admin)
@@ -36,12 +36,11 @@ def list_models(admin: Admin, *, json_wanted: bool) -> None:
             spec.kind,
             str(spec.dimensions or ""),
             spec.sha256[:12],
-            f"{spec.origin.package} {spec.origin.version}".strip(),
             spec.licence,
         )
         for spec in manifest.model
     ]
-    table(("NAME", "KIND", "DIMENSIONS", "SHA-256", "ORIGIN", "LICENCE"), rows)
+    table(("NAME", "KIND", "DIMS", "SHA-256", "LICENCE"), rows)
 
 
 @models.command()
