@@ -177,3 +177,14 @@ def test_a_local_model_cannot_take_the_name_of_a_shipped_one(folder: Path, tmp_p
     shutil.copyfile(folder / MANIFEST, layout.local_models / MANIFEST)
     with pytest.raises(ModelError, match="two models 'pnet'"):
         load_manifests(layout)
+
+
+def test_the_table_of_models_in_the_documents_is_the_manifest(
+    models_dir: Path, repository: Path
+) -> None:
+    table = (repository / "docs/models.md").read_text()
+    for spec in load_manifest(models_dir).model:
+        row = next(line for line in table.splitlines() if line.startswith(f"| {spec.name} |"))
+        assert f"`{spec.sha256[:12]}`" in row
+        assert f"`{spec.origin.path}` `{spec.origin.sha256[:12]}`" in row
+        assert spec.licence in row

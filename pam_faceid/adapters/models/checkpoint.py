@@ -1,6 +1,6 @@
 """Read the tensors of a PyTorch checkpoint without PyTorch, and without trusting it.
 
-A checkpoint is a pickle, and a pickle is a program. The unpickler here knows seven names, all of
+A checkpoint is a pickle, and a pickle is a program. The unpickler here knows eight names, all of
 which only build plain containers and tensor descriptions; any other name is refused before it is
 looked up. Both containers that `torch.save` has written are read: the zip of today, and the run of
 pickles followed by raw storages of before 2020, which the published face models still use.
