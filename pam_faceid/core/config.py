@@ -60,17 +60,20 @@ class DetectionConfig(Section, frozen=True):
 class QualityConfig(Section, frozen=True):
     """`[quality]`: the gate before a comparison. `docs/quality.md` argues each default from data.
 
-    Args: as the fields of `core.types.SampleQuality`, with `min_`, `max_`.
+    Args: as the fields of `core.types.SampleQuality`, with `min_`, `max_`; and
+        max_second_face: Size of a second face, as a share of the first, from which it is a person
+            beside and not behind: half the size is twice the distance.
     """
 
     min_size_px: Annotated[float, Meta(ge=20.0, le=10000.0)] = 80.0
-    max_yaw: Annotated[float, Meta(gt=0.0, le=2.0)] = 0.6
+    max_yaw: Annotated[float, Meta(gt=0.0, le=2.0)] = 0.9
     max_pitch: Annotated[float, Meta(gt=0.0, le=2.0)] = 0.6
     max_roll_degrees: Annotated[float, Meta(gt=0.0, le=180.0)] = 35.0
-    min_sharpness: Annotated[float, Meta(ge=0.0, le=100000.0)] = 15.0
-    min_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 30.0
+    min_sharpness: Annotated[float, Meta(ge=0.0, le=100000.0)] = 8.0
+    min_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 20.0
     max_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 225.0
     min_contrast: Annotated[float, Meta(ge=0.0, le=255.0)] = 10.0
+    max_second_face: UnitInterval = 0.5
 
 
 class MatchingConfig(Section, frozen=True):

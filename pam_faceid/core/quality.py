@@ -25,10 +25,6 @@ ADVICE: Final = {
     Refusal.TOO_BRIGHT: "Less light, please",
 }
 
-# A bystander further away than this is behind the person, not beside: half the size is twice the
-# distance.
-SECOND_FACE_SHARE: Final = 0.5
-
 # Where the nose lies between the line of the eyes and that of the mouth on a level, frontal face.
 LEVEL_NOSE: Final = 0.5
 
@@ -46,7 +42,7 @@ def one_face(faces: Sequence[Face], limits: QualityConfig) -> Refusal | None:
     if faces[0].size_px < limits.min_size_px:
         return Refusal.TOO_SMALL
     if len(faces) > 1 and faces[1].size_px >= max(
-        limits.min_size_px, SECOND_FACE_SHARE * faces[0].size_px
+        limits.min_size_px, limits.max_second_face * faces[0].size_px
     ):
         return Refusal.SEVERAL_FACES
     return None

@@ -100,13 +100,15 @@ def add_user(
     """
     require_root("enrolling a person")
     paths = recording(first_paths, more_paths)
+    from msgspec import structs
+
     from pam_faceid.adapters.accounts import find_account
     from pam_faceid.adapters.configuration import load_config
     from pam_faceid.adapters.models.manifest import load_manifests
     from pam_faceid.adapters.vault.keys import KeyFile
     from pam_faceid.adapters.vault.sealing import wipe
     from pam_faceid.apps.observer import open_observer
-    from pam_faceid.core.enrolment import Enroller
+    from pam_faceid.core.enrolment import Enroller, stricter
 
     account = find_account(name)
     config = load_config(admin.layout)
@@ -129,7 +131,8 @@ def add_user(
         agreement=_agreement(config, manifest, rule.threshold),
         spacing_seconds=0.0 if paths else SPACING_SECONDS,
     )
-    with open_observer(config, admin.layout, recording=paths) as observer:
+    watched = structs.replace(config, quality=stricter(config.quality))
+    with open_observer(watched, admin.layout, recording=paths) as observer:
         # Before anybody has to hold still for a template that could not be sealed.
         wipe(KeyFile(admin.layout.key_file).key())
         good, left_out = _collect(enroller, observer, config, live=paths is None)
