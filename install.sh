@@ -186,7 +186,7 @@ build_release() {
     local release=$1 pip
     pip=("$release/bin/python" -I -m pip --quiet --disable-pip-version-check --no-input
         --no-cache-dir)
-    say "Building $release: downloads about 170 MB the first time"
+    say "Building $release: downloads about 110 MB"
     remove_releases_but "$(readlink -f "$CURRENT" || true)" # what a run before left unfinished
     run mkdir -p "$release/build" "$release/models"
     run "$PYTHON" -I -m venv "$release"
