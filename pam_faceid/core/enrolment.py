@@ -75,16 +75,25 @@ class Enroller:
         user, uid: Who is enrolled.
         references: Samples to keep.
         agreement: Comparison score from which two samples are taken for one person.
+        halves_agreement: The same of two means of several samples, which vary less.
         spacing_seconds: Least time between two good samples of a camera; 0 for files.
     """
 
     def __init__(
-        self, *, user: str, uid: int, references: int, agreement: float, spacing_seconds: float
+        self,
+        *,
+        user: str,
+        uid: int,
+        references: int,
+        agreement: float,
+        halves_agreement: float,
+        spacing_seconds: float,
     ) -> None:
         self._user = user
         self._uid = uid
         self._references = references
         self._agreement = agreement
+        self._halves_agreement = halves_agreement
         self._spacing = spacing_seconds
         self._samples: list[Observation] = []
         self._wanted = references * (POOL if spacing_seconds == 0 else 1)
@@ -144,17 +153,17 @@ class Enroller:
     def _check_one_person(self) -> None:
         """Refuse samples that fall into groups which do not look alike.
 
-        Two questions, because each alone lets one case in two hundred pass: whether some sample is
-        linked to no other, and whether the centres of the two halves that differ most would match.
-        The first finds one stranger among many; the second finds many of each, where some pair of
-        two people always scores high by chance.
+        Two questions, because each alone lets some mixtures pass: whether samples are linked to
+        each other, and whether the means of the two halves that differ most would match. The first
+        finds one stranger among many; the second finds many of each, where some pair of two people
+        always scores high by chance.
         """
-        groups = _connected(self._scores() >= self._agreement)
+        vectors = _vectors(self._samples)
+        groups = _connected(vectors @ vectors.T >= self._agreement)
         if len(groups) == 1:
-            halves = _halves(_vectors(self._samples))
-            if len(halves) == 1 or _centre_score(self._samples, halves) >= self._agreement:
+            groups = _halves(vectors)
+            if len(groups) == 1 or _mean_score(vectors, groups) >= self._halves_agreement:
                 return
-            groups = halves
         odd = sorted({self._samples[i].origin for group in groups[1:] for i in group})
         shown = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
         raise EnrolmentError(
@@ -201,8 +210,7 @@ def _halves(vectors: NDArray[np.float32]) -> list[list[int]]:
     return sorted((group for group in groups if group), key=len, reverse=True)
 
 
-def _centre_score(samples: list[Observation], halves: list[list[int]]) -> float:
-    vectors = _vectors(samples)
+def _mean_score(vectors: NDArray[np.float32], halves: list[list[int]]) -> float:
     return float(_centre(vectors[halves[0]]) @ _centre(vectors[halves[1]]))
 
 

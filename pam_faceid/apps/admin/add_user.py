@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 SPACING_SECONDS: Final = 0.4  # for the head to move a little between two samples
 PASSWORD_TRIES: Final = 3
-# Samples of one person agree at a laxer rate than a login demands; strangers still hardly ever do.
-AGREEMENT_FMR: Final = 1e-3
+# How alike two samples of one person are at least, and two means of several. See docs/quality.md.
+SAMPLES_FMR: Final = 1e-3
+HALVES_FMR: Final = 1e-5
 MOVE: Final = "Good. Turn your head a little"
 
 
@@ -128,7 +129,8 @@ def add_user(
         user=account.name,
         uid=account.uid,
         references=references or config.enrolment.references,
-        agreement=_agreement(config, manifest, rule.threshold),
+        agreement=_score_at(SAMPLES_FMR, config, manifest, rule.threshold),
+        halves_agreement=_score_at(HALVES_FMR, config, manifest, rule.threshold),
         spacing_seconds=0.0 if paths else SPACING_SECONDS,
     )
     watched = structs.replace(config, quality=stricter(config.quality))
@@ -208,13 +210,12 @@ def _ask_password(account: Account) -> bool:
     return False
 
 
-def _agreement(config: Config, manifest: Manifest, threshold: float) -> float:
+def _score_at(fmr: float, config: Config, manifest: Manifest, otherwise: float) -> float:
+    """Return the threshold for a false match rate; a model without calibration has the login's."""
     from pam_faceid.core.matching import threshold_for
 
     calibration = manifest.find(config.matching.embedder).calibration
-    if calibration is None:
-        return threshold
-    return min(threshold, threshold_for(AGREEMENT_FMR, calibration))
+    return otherwise if calibration is None else threshold_for(fmr, calibration)
 
 
 def _collect(

@@ -1,0 +1,98 @@
+"""One frame, top to bottom, on real faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.extraction import Pipeline, load_pipeline
+from pam_faceid.adapters.cameras.images import decode_image
+from pam_faceid.core.config import QualityConfig
+from pam_faceid.core.observation import observe
+from pam_faceid.core.types import Frame, Observation, Refusal, Spectrum
+
+SAME_PERSON = 0.6  # far above any threshold
+
+
+@pytest.fixture(scope="module")
+def pipeline(models_dir: Path) -> Pipeline:
+    return load_pipeline(models_dir, "sface")
+
+
+@pytest.fixture(scope="module")
+def portrait(repository: Path) -> np.ndarray:
+    path = repository / "pam_faceid/demo/portraits/hopper.jpg"
+    return decode_image(path.read_bytes(), name=path.name)
+
+
+def ticking() -> Callable[[], float]:
+    seconds = count()
+    return lambda: float(next(seconds))
+
+
+def see(pixels: np.ndarray, pipeline: Pipeline, limits: QualityConfig | None = None) -> Observation:
+    return observe(
+        Frame(pixels, 12.5, Spectrum.COLOUR, "/dev/camera"),
+        index=7,
+        detector=pipeline.detector,
+        embedder=pipeline.embedder,
+        limits=limits or QualityConfig(),
+        clock=ticking(),
+    )
+
+
+def test_a_face_becomes_a_probe(portrait: np.ndarray, pipeline: Pipeline) -> None:
+    seen = see(portrait, pipeline)
+    assert (seen.index, seen.captured_at, seen.origin) == (7, 12.5, "/dev/camera")
+    assert seen.refusal is None
+    assert seen.embedding is not None
+    assert seen.embedding.model_id == pipeline.embedder.model_id
+    assert seen.embedding.vector.dtype == np.float32
+    assert seen.stage_ms == {"detect": 1000.0, "align": 1000.0, "embed": 1000.0}
+
+
+def test_the_same_frame_gives_the_same_probe(portrait: np.ndarray, pipeline: Pipeline) -> None:
+    vectors = [see(portrait, pipeline).embedding.vector for _ in range(2)]
+    assert np.array_equal(*vectors)
+
+
+def test_what_is_refused_is_never_embedded(portrait: np.ndarray, pipeline: Pipeline) -> None:
+    """Neither before detection nor after the measurement is a probe made of it."""
+    wall = see(np.full_like(portrait, 127), pipeline)
+    assert (wall.refusal, wall.embedding, wall.quality) == (Refusal.NO_FACE, None, None)
+    assert wall.stage_ms.keys() == {"detect"}
+    strict = see(portrait, pipeline, QualityConfig(min_brightness=200.0))
+    assert (strict.refusal, strict.embedding) == (Refusal.TOO_DARK, None)
+    assert strict.quality is not None
+    assert strict.stage_ms.keys() == {"detect", "align"}
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.5])
+def test_the_distance_to_the_camera_matters_little(
+    portrait: np.ndarray, pipeline: Pipeline, scale: float
+) -> None:
+    nearer = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    probe, other = see(portrait, pipeline).embedding, see(nearer, pipeline).embedding
+    assert probe is not None
+    assert other is not None
+    assert float(probe.vector @ other.vector) > SAME_PERSON
+
+
+def test_a_grey_camera_sees_the_same_person(portrait: np.ndarray, pipeline: Pipeline) -> None:
+    grey = np.repeat((portrait @ [0.299, 0.587, 0.114])[..., None], 3, axis=2).astype(np.uint8)
+    probe, other = see(portrait, pipeline).embedding, see(grey, pipeline).embedding
+    assert probe is not None
+    assert other is not None
+    assert float(probe.vector @ other.vector) > SAME_PERSON
+
+
+def test_webcam_frames_of_live_people_pass(shared_data: Path, pipeline: Pipeline) -> None:
+    names = (shared_data / "splits/nuaa_dev_live.txt").read_text().split()[::25]
+    for name in names:
+        path = shared_data / "nuaa" / name
+        assert see(decode_image(path.read_bytes(), name=name), pipeline).refusal is None, name
