@@ -100,6 +100,7 @@ def test_what_is_no_camera_is_refused_by_name(device: str, message: str) -> None
     with pytest.raises(CameraError, match=message) as caught:
         find_camera(device)
     assert device in caught.value.message
+    assert "cameras here: " in caught.value.hint
     with pytest.raises(CameraError, match=message):
         next(V4l2Camera(CameraConfig(device=device)).frames())
 

@@ -115,7 +115,7 @@ def find_camera(device: str) -> CameraInfo:
     if camera is None:
         raise CameraError(
             f"{device} is not a camera: it captures no video",
-            hint="`faceid-admin doctor` lists the cameras",
+            hint=_cameras_here(),
         )
     return camera
 
@@ -209,11 +209,16 @@ def stable_path(node: str, *, links: Path = Path("/dev/v4l")) -> str | None:
     return None
 
 
+def _cameras_here() -> str:
+    found = ", ".join(f"{camera.path} ({camera.card})" for camera in list_cameras())
+    return f"cameras here: {found or 'none'}"
+
+
 def _open_hint(error: OSError) -> str:
     if error.errno == errno.EACCES:
         return "add the user to the group video"
     if error.errno == errno.ENOENT:
-        return "plug it in; `faceid-admin doctor` lists the cameras"
+        return f"plug it in; {_cameras_here()}"
     return "plug it out and in again"
 
 
