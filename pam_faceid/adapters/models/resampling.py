@@ -54,7 +54,10 @@ def cut(sums: Integral, boxes: NDArray[np.intp], *, side: int) -> NDArray[np.flo
         found: Integral = flat.take(y[:, :, None] * stride + x[:, None, :], axis=0)
         return found
 
-    totals = corner(bottom, right) - corner(top, right) - corner(bottom, left) + corner(top, left)
+    totals = corner(bottom, right)
+    totals -= corner(top, right)
+    totals -= corner(bottom, left)
+    totals += corner(top, left)
     return _planes(totals, (bottom - top)[:, :, None] * (right - left)[:, None, :])
 
 

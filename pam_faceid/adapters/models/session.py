@@ -15,7 +15,7 @@ def open_session(model: bytes, *, name: str, threads: int, optimise: bool) -> or
         name: For messages.
         threads: Threads for one run.
         optimise: Unpack the weights, which are stored as int8 or int16, once and for good. False
-            unpacks them anew in each run: that loads SFace in 30 instead of 130 ms and costs 3 ms
+            unpacks them anew in each run: that loads SFace in 30 instead of 140 ms and costs 2 ms
             a run, so it is right for one authentication and wrong for a long one. Scores agree to
             1e-6.
 
