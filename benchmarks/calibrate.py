@@ -89,13 +89,20 @@ def with_calibration(text: str, name: str, calibration: Calibration) -> str:
         ValueError: The manifest has no such model.
     """
     head, *models = re.split(r"^(?=\[\[model\]\]$)", text, flags=re.MULTILINE)
+    table = table_text(calibration)
     for index, model in enumerate(models):
         if re.search(rf'^name = "{re.escape(name)}"$', model, flags=re.MULTILINE):
-            bare = re.sub(
-                r"^\[model\.calibration\]\n.*?(?=^\[|\Z)", "", model, flags=re.MULTILINE | re.DOTALL
+            replaced, found = re.subn(
+                r"^\[model\.calibration\]\n(?:.+\n)*", lambda _: table, model, flags=re.MULTILINE
             )
-            end = "\n" if index + 1 < len(models) else ""
-            models[index] = f"{bare.rstrip()}\n\n{table_text(calibration)}{end}"
+            if not found:
+                # What follows the last setting belongs to the next model.
+                lines = model.splitlines(keepends=True)
+                end = len(lines)
+                while not lines[end - 1].strip() or lines[end - 1].startswith("#"):
+                    end -= 1
+                replaced = "".join([*lines[:end], "\n", table, *lines[end:]])
+            models[index] = replaced
             return head + "".join(models)
     raise ValueError(f"the manifest has no model {name!r}")
 

@@ -76,6 +76,17 @@ def test_a_calibration_changes_nothing_else_in_the_manifest(repository: Path, na
     assert [line for line in after.splitlines() if line.startswith("#")] == kept
 
 
+def test_a_first_calibration_goes_before_what_belongs_to_the_next_model():
+    text = '[[model]]\nname = "a"\n\n# About b.\n[[model]]\nname = "b"\n'
+
+    once = with_calibration(with_calibration(text, "a", CALIBRATION), "a", CALIBRATION)
+
+    head, tail = once.split("# About b.")
+    assert head.startswith('[[model]]\nname = "a"\n\n[model.calibration]\n')
+    assert head.endswith("]\n\n")
+    assert tail == '\n[[model]]\nname = "b"\n'
+
+
 def test_a_calibration_put_in_twice_is_there_once(repository: Path):
     before = (repository / "onnx_models/manifest.toml").read_text()
     once = with_calibration(before, "sface", CALIBRATION)
