@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pam_faceid.core.observation import observe
 
 from benchmarks.extraction import Pipeline
 from benchmarks.report import progress
 from pam_faceid.adapters.cameras.recording import Recording, open_recording
+from pam_faceid.core.observation import observe
 from pam_faceid.core.types import Frame
 
 
@@ -80,7 +80,7 @@ def observe_sources(sources: Sequence[Source], pipeline: Pipeline) -> list[Recor
 def _observe(source: Source, pipeline: Pipeline) -> Recorded:
     vectors = []
     count = 0
-    for frame in _frames(source):
+    for frame in frames_of(source):
         count += 1
         seen = observe(
             frame,
@@ -96,7 +96,8 @@ def _observe(source: Source, pipeline: Pipeline) -> Recorded:
     return Recorded(source, np.array(vectors, dtype=np.float32).reshape(shape), count)
 
 
-def _frames(source: Source) -> Iterator[Frame]:
+def frames_of(source: Source) -> Iterator[Frame]:
+    """Yield every frame of a recording."""
     for path in source.paths:
         recording = Recording(
             open_recording(path, require_root_owned=False), loop=False, frames_per_second=None
