@@ -20,7 +20,7 @@ import pytest
 
 pytestmark = pytest.mark.root
 
-CHECKOUT = Path("/checkout")
+CHECKOUT = Path("/srv/pam_faceid")
 SECONDS = 300  # a hang, not a speed
 MOUNT = """
 set -euo pipefail
