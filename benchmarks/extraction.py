@@ -89,7 +89,7 @@ class Pipeline:
         gate = quality.one_face(faces, self.limits) or quality.refusal(
             face, quality.assess(face, crop), frame_shape=pixels.shape, limits=self.limits
         )
-        vector = self.embedder.embed(crop).vector
+        vector = np.asarray(self.embedder.embed(crop).vector)
         return Sample(vector, "", gate.value if gate else "", len(faces))
 
 

@@ -29,7 +29,6 @@ from benchmarks.templates import calibrated_thresholds, template_scores
 from pam_faceid.core import policy
 from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.errors import FaceIdError
-from pam_faceid.core.matching import Vector
 from pam_faceid.core.policy import DecisionRule
 from pam_faceid.core.types import FrameEvidence, Outcome
 
@@ -76,10 +75,10 @@ class Attempts:
         genuine: (G, L) against the person's own template.
     """
 
-    strangers: Vector
+    strangers: NDArray[np.float32]
     who: NDArray[np.int32]
     claimed: NDArray[np.int32]
-    genuine: Vector
+    genuine: NDArray[np.float32]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,7 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def attempts_of(recorded: Sequence[Recorded], strangers: Vector, length: int) -> Attempts:
+def attempts_of(
+    recorded: Sequence[Recorded], strangers: NDArray[np.float32], length: int
+) -> Attempts:
     """Cut recordings into attempts and compare them.
 
     Args:
@@ -176,7 +177,7 @@ def judge(
     )
 
 
-def correlation(recorded: Sequence[Recorded], strangers: Vector, lag: int) -> float:
+def correlation(recorded: Sequence[Recorded], strangers: NDArray[np.float32], lag: int) -> float:
     """Return how strongly a stranger's scores of frames `lag` apart hang together.
 
     Pearson's coefficient over videos and templates: 1 says that a further frame brings nothing.
@@ -207,16 +208,16 @@ def _interval(
     return Interval(low, max(high, wilson(int(matched.sum()), len(matched)).high))
 
 
-def _one_image_each(samples: Mapping[str, Sample]) -> Vector:
+def _one_image_each(samples: Mapping[str, Sample]) -> NDArray[np.float32]:
     """Return the first image of everybody that gave a sample."""
-    first: dict[str, Vector] = {}
+    first: dict[str, NDArray[np.float32]] = {}
     for image, sample in sorted(samples.items()):
         if sample.vector is not None:
             first.setdefault(person(image), sample.vector)
     return np.stack(list(first.values()))
 
 
-def _frames_to_match(scores: Vector, rule: DecisionRule) -> int | None:
+def _frames_to_match(scores: NDArray[np.float32], rule: DecisionRule) -> int | None:
     evidence: list[FrameEvidence] = []
     for index, score in enumerate(scores):
         evidence.append(FrameEvidence(index, float(score), None))
@@ -226,7 +227,7 @@ def _frames_to_match(scores: Vector, rule: DecisionRule) -> int | None:
     return None
 
 
-def _genuine_attempts(recorded: Sequence[Recorded], length: int) -> Vector:
+def _genuine_attempts(recorded: Sequence[Recorded], length: int) -> NDArray[np.float32]:
     """A recording against another session of the same person, or what follows its beginning."""
     attempts = []
     for one in recorded:
@@ -245,7 +246,7 @@ def _genuine_attempts(recorded: Sequence[Recorded], length: int) -> Vector:
     return np.concatenate(attempts)
 
 
-def _windows(vectors: Vector, length: int) -> Iterator[Vector]:
+def _windows(vectors: NDArray[np.float32], length: int) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(vectors) - length + 1, length):
         yield vectors[start : start + length]
 

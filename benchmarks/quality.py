@@ -175,7 +175,9 @@ def judge(pipeline: Pipeline, pixels: Pixels, *, name: str, who: str, middle: bo
     refusal = refusal or quality.refusal(
         face, measured, frame_shape=pixels.shape, limits=pipeline.limits
     )
-    return Judged(name, who, refusal, sizes, measured, pipeline.embedder.embed(crop).vector)
+    return Judged(
+        name, who, refusal, sizes, measured, np.asarray(pipeline.embedder.embed(crop).vector)
+    )
 
 
 def _judge_lfw(folder: Path, images: Sequence[str], pipeline: Pipeline) -> Iterator[Judged]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
@@ -24,7 +25,7 @@ from benchmarks.lfw import people_of, person
 from benchmarks.statistics import Comparisons, FixedThreshold, OperatingPoint, rates_at
 from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.core.errors import FaceIdError
-from pam_faceid.core.matching import Matcher, Vector, threshold_for
+from pam_faceid.core.matching import Matcher, threshold_for
 
 SIZES: Final = (1, 2, 4, 8)
 RATES: Final = (1e-3, 1e-4, 1e-5)
@@ -132,7 +133,7 @@ def template_comparisons(
     by_person: dict[str, list[str]] = {name: [] for name in people}
     for image in vectors:
         by_person[person(image)].append(image)
-    scores: list[Vector] = []
+    scores: list[NDArray[np.float32]] = []
     first: list[int] = []
     second: list[int] = []
     for name, images in enrolled_people(samples).items():
@@ -154,9 +155,11 @@ def template_comparisons(
     )
 
 
-def template_scores(probes: Vector, references: Vector, matcher: Matcher) -> Vector:
+def template_scores(
+    probes: NDArray[np.float32], references: NDArray[np.float32], matcher: Matcher
+) -> NDArray[np.float32]:
     """Return `core.matching.comparison_score` of each row of (P, D) unit probes at once."""
-    scores: Vector
+    scores: NDArray[np.float32]
     if matcher == "nearest":
         scores = (probes @ references.T).max(axis=1)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from array import array
 
 from pam_faceid.apps.protocol import Message
 from pam_faceid.core.errors import ProtocolError
@@ -29,7 +29,7 @@ class Seen(Message, frozen=True, tag="seen"):
             captured_at=observation.captured_at,
             refusal=observation.refusal,
             quality=observation.quality,
-            vector=None if embedding is None else embedding.vector.astype("<f4").tobytes(),
+            vector=None if embedding is None else embedding.vector.tobytes(),
             stage_ms=observation.stage_ms,
             origin=observation.origin,
         )
@@ -45,8 +45,7 @@ class Seen(Message, frozen=True, tag="seen"):
         if self.vector is not None:
             if len(self.vector) != 4 * dimensions:
                 raise ProtocolError(f"the observer sent a vector of {len(self.vector)} bytes")
-            vector = np.frombuffer(self.vector, "<f4").astype(np.float32)
-            embedding = Embedding(vector, model_id)
+            embedding = Embedding(array("f", self.vector), model_id)
         return Observation(
             index=self.index,
             captured_at=self.captured_at,

@@ -110,7 +110,7 @@ class Enroller:
         if self._samples:
             if observation.captured_at - self._samples[-1].captured_at < self._spacing:
                 return None
-            scores = _vectors(self._samples) @ observation.embedding.vector
+            scores = _vectors(self._samples) @ np.asarray(observation.embedding.vector)
             if float(scores.max()) > SAME_SAMPLE:
                 return Refused(None, observation.origin)
         self._samples.append(observation)

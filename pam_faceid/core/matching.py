@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
 
 from pam_faceid.core.calibration import Calibration
 from pam_faceid.core.config import MatchingConfig, target_fmr
@@ -14,7 +13,8 @@ from pam_faceid.core.errors import ConfigError, FaceIdError
 from pam_faceid.core.types import Embedding, ReferenceTemplate
 
 Matcher = Literal["nearest", "centre"]
-Vector = NDArray[np.float32]
+
+CENTRE_ROUNDING: Final = 1e-9
 
 
 class RateRange(NamedTuple):
@@ -42,35 +42,46 @@ def compare(probe: Embedding, template: ReferenceTemplate, matcher: Matcher) -> 
             f"of {template.model_id}: their vectors cannot be compared",
             hint=f"enrol again: faceid-admin add-user {template.user} --replace",
         )
-    if any(r.embedding.vector.shape != probe.vector.shape for r in template.references):
+    if any(len(r.embedding.vector) != len(probe.vector) for r in template.references):
         raise FaceIdError(
             f"the template of {template.user!r} holds vectors of another length than the probe's"
         )
-    references = np.stack([r.embedding.vector for r in template.references])
-    return comparison_score(probe.vector, references, matcher)
+    references = [list(r.embedding.vector) for r in template.references]
+    return comparison_score(list(probe.vector), references, matcher)
 
 
-def comparison_score(probe: Vector, references: Vector, matcher: Matcher) -> float:
+def comparison_score(
+    probe: Iterable[float], references: Iterable[Iterable[float]], matcher: Matcher
+) -> float:
     """Return the comparison score of bare vectors of one model; see `compare`.
 
     Args:
-        probe: (D,) of any length.
-        references: (N, D), N at least 1.
+        probe: D numbers, of any norm.
+        references: At least one times D numbers.
 
     Raises:
         FaceIdError: The references cancel each other out, so they have no centre.
     """
-    wanted = references.astype(np.float64)
-    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    vector = probe.astype(np.float64)
-    vector /= np.linalg.norm(vector)
+    vector = _unit(probe)
+    wanted = [_unit(reference) for reference in references]
     if matcher == "nearest":
-        return float(np.max(wanted @ vector))
-    centre = wanted.mean(axis=0)
-    norm = float(np.linalg.norm(centre))
-    if not norm > 0.0:
+        return max(_dot(reference, vector) for reference in wanted)
+    centre = [math.fsum(column) / len(wanted) for column in zip(*wanted, strict=True)]
+    norm = math.sqrt(_dot(centre, centre))
+    # References that cancel each other out leave nothing but rounding.
+    if not norm > CENTRE_ROUNDING:
         raise FaceIdError("the references cancel each other out: they have no centre")
-    return float(centre @ vector) / norm
+    return _dot(centre, vector) / norm
+
+
+def _unit(vector: Iterable[float]) -> list[float]:
+    numbers = [float(number) for number in vector]
+    norm = math.sqrt(_dot(numbers, numbers))
+    return [number / norm for number in numbers]
+
+
+def _dot(first: Sequence[float], second: Sequence[float]) -> float:
+    return math.fsum(a * b for a, b in zip(first, second, strict=True))
 
 
 def threshold_for(fmr: float, calibration: Calibration) -> float:
@@ -89,9 +100,8 @@ def threshold_for(fmr: float, calibration: Calibration) -> float:
             f"{points[-1].fmr:g} to {points[0].fmr:g}",
             hint="choose a target_fmr in that range, or set threshold as a cosine",
         )
-    # numpy.interp wants rising abscissae: the points run to lower rates.
     rates = [-math.log(point.fmr) for point in points]
-    return float(np.interp(-math.log(fmr), rates, [point.threshold for point in points]))
+    return _interpolate(-math.log(fmr), rates, [point.threshold for point in points])
 
 
 def fmr_at(threshold: float, calibration: Calibration) -> RateRange:
@@ -105,8 +115,16 @@ def fmr_at(threshold: float, calibration: Calibration) -> RateRange:
     if not threshold <= points[-1].threshold:
         return RateRange(0.0, points[-1].fmr)
     logs = [math.log(point.fmr) for point in points]
-    rate = math.exp(np.interp(threshold, [point.threshold for point in points], logs))
+    rate = math.exp(_interpolate(threshold, [point.threshold for point in points], logs))
     return RateRange(rate, rate)
+
+
+def _interpolate(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Read y off straight lines between points; `x` lies within the rising `xs`."""
+    right = min(max(bisect_left(xs, x), 1), len(xs) - 1)
+    left = right - 1
+    share = (x - xs[left]) / (xs[right] - xs[left])
+    return ys[left] + share * (ys[right] - ys[left])
 
 
 def match_threshold(

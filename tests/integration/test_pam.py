@@ -552,6 +552,7 @@ def test_the_process_that_sees_pixels_has_no_privilege(
     assert "onnxruntime" in looking
     assert "onnxruntime" not in keeping, "the keeper loads no model"
     assert "cv2" not in keeping, "the keeper decodes no pixel"
+    assert "numpy" not in keeping, "what runs as root is small"
     assert "cryptography" not in looking, "the observer opens no template"
     assert "0" not in status["Uid"].split()
     assert "0" not in status["Gid"].split()

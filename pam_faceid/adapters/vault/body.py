@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import sys
+from array import array
+from collections.abc import Iterator
 
 import msgspec
-import numpy as np
 
 from pam_faceid.core.errors import VaultError
 from pam_faceid.core.types import Embedding, Reference, ReferenceTemplate, SampleQuality
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class _StoredReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,13 +39,13 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def encode(template: ReferenceTemplate) -> bytes:
     """Return what is sealed of a template: everything but user name and user id."""
-    vectors = np.stack([reference.embedding.vector for reference in template.references])
+    vectors = [array("f", reference.embedding.vector) for reference in template.references]
     return msgspec.msgpack.encode(
         _Body(
             model_id=template.model_id,
             created_at=template.created_at,
-            dimensions=vectors.shape[1],
-            vectors=vectors.astype("<f4").tobytes(),
+            dimensions=len(vectors[0]),
+            vectors=b"".join(_little_endian(vector).tobytes() for vector in vectors),
             references=[
                 _StoredReference(
                     enrolled_at=reference.enrolled_at,
@@ -94,16 +92,24 @@ def decode(plaintext: bytes, *, user: str, uid: int, model_id: str) -> Reference
     )
 
 
-def _vectors(body: _Body) -> NDArray[np.float32]:
-    """Return the embeddings, (references, dimensions) float32."""
+def _vectors(body: _Body) -> Iterator[array[float]]:
+    """Yield each reference's embedding, `body.dimensions` float32."""
     wanted = 4 * body.dimensions * len(body.references)
     if body.dimensions < 1 or len(body.vectors) != wanted:
         raise VaultError(
             f"{len(body.references)} embeddings of {body.dimensions} dimensions need {wanted} "
             f"bytes, and it holds {len(body.vectors)}"
         )
-    flat = np.frombuffer(body.vectors, dtype="<f4").astype(np.float32, copy=False)
-    return flat.reshape(len(body.references), body.dimensions)
+    for start in range(0, wanted, 4 * body.dimensions):
+        stored = array("f", body.vectors[start : start + 4 * body.dimensions])
+        yield _little_endian(stored)
+
+
+def _little_endian(vector: array[float]) -> array[float]:
+    """Return it as it is stored, or back: the file does not depend on the processor."""
+    if sys.byteorder == "big":
+        vector.byteswap()
+    return vector
 
 
 def _finite(seconds: float) -> float:
