@@ -13,7 +13,7 @@ from pam_faceid.apps.protocol import Channel
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.recording import Unreadable
-    from pam_faceid.core.ports import FrameSource
+    from pam_faceid.core.ports import Embedder, FaceDetector, FrameSource
     from pam_faceid.core.types import Frame
 
 T = TypeVar("T")
@@ -27,16 +27,14 @@ def look(channel: Channel, order: Order) -> None:
         OSError: The parent is gone.
     """
     # Importing holds the interpreter lock; reading, hashing and loading models hardly do.
-    models = _Background(lambda: [read_model(spec) for spec in (*order.detector, order.embedder)])
+    imported = threading.Event()
+    detector = _Background(lambda: _load_detector(order, imported))
+    embedder = _Background(lambda: _load_embedder(order, imported))
     import onnxruntime  # noqa: F401
 
-    from pam_faceid.apps import wiring
-
-    pnet, rnet, onet, embedding = models.result()
-    loading_embedder = _Background(lambda: wiring.embedder(order, embedding))
-    loading_detector = _Background(lambda: wiring.detector(order, (pnet, rnet, onet)))
+    imported.set()
     from pam_faceid.adapters.cameras.recording import Unreadable
-    from pam_faceid.apps import sightings
+    from pam_faceid.apps import sightings, wiring
     from pam_faceid.core.observation import observe
 
     source = wiring.frame_source(order)
@@ -50,8 +48,8 @@ def look(channel: Channel, order: Order) -> None:
             observation = observe(
                 item,
                 index=index,
-                detector=loading_detector.result(),
-                embedder=loading_embedder.result(),
+                detector=detector.result(),
+                embedder=embedder.result(),
                 limits=order.quality,
                 clock=time.perf_counter,
             )
@@ -61,6 +59,22 @@ def look(channel: Channel, order: Order) -> None:
         channel.send(sightings.Finished())
     finally:
         source.close()
+
+
+def _load_detector(order: Order, imported: threading.Event) -> FaceDetector:
+    models = [read_model(spec) for spec in order.detector]
+    imported.wait()
+    from pam_faceid.apps import wiring
+
+    return wiring.detector(order, models)
+
+
+def _load_embedder(order: Order, imported: threading.Event) -> Embedder:
+    model = read_model(order.embedder)
+    imported.wait()
+    from pam_faceid.apps import wiring
+
+    return wiring.embedder(order, model)
 
 
 def _items(source: FrameSource, order: Order) -> Iterator[Frame | Unreadable]:

@@ -32,10 +32,13 @@ def open_session(model: bytes, *, name: str, threads: int, optimise: bool) -> or
     options.log_severity_level = 3
     ort.disable_telemetry_events()
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     # onnxruntime's exceptions share no base class below Exception.
     except Exception as error:
         raise ModelError(
             f"model {name} cannot be loaded by onnxruntime {ort.__version__}: {error}",
             hint="install the version of onnxruntime that pam_faceid asks for",
         ) from error
+    # It would keep the file's content for a provider to fall back to, and there is only one.
+    session._model_bytes = None
+    return session
