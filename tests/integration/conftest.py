@@ -135,10 +135,12 @@ class Machine:
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
                     words = (entry / "cmdline").read_bytes().split(b"\0")
-                    state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                    state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
                     if str(self.layout.root).encode() in words and state != "Z":
-                        found.append(int(entry.name))
-        return sorted(found)
+                        found.append((int(entry.name), int(parent)))
+        ids = {pid for pid, _ in found}
+        # Not by their ids, which start again from low numbers.
+        return [pid for pid, parent in sorted(found, key=lambda entry: entry[1] in ids)]
 
     def wait_for_processes(self, count: int) -> list[int]:
         """Wait until so many processes work for this tree."""
