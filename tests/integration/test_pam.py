@@ -616,6 +616,59 @@ def test_sudo_takes_the_password_when_the_worker_is_broken(
     assert _run_sudo(sudo, "wrong").returncode != 0
 
 
+@contextlib.contextmanager
+def _login(machine: Machine, terminal: tuple[int, int]) -> Iterator[int]:
+    """Real login(1) on a terminal of its own, with the machine's service in place of its own.
+
+    The file is laid over /etc/pam.d/login in a mount namespace that ends with it: the machine's own
+    logins never see it.
+    """
+    master, slave = terminal
+    service = Path("/etc/pam.d", machine.service)
+    client = subprocess.Popen(
+        [
+            *("unshare", "--mount", "sh", "-c"),
+            f"mount --bind {service} /etc/pam.d/login && "
+            f"exec setsid --ctty --wait login {machine.account.name}",
+        ],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    try:
+        yield master
+    finally:
+        client.kill()
+        client.wait(timeout=30)
+
+
+def test_login_lets_the_face_in(enrolled: Machine, terminal: tuple[int, int]) -> None:
+    with _login(enrolled, terminal) as master:
+        os.write(master, b"echo in as $(id -un).; exit\n")
+        seen = _read_until(master, f"in as {enrolled.account.name}.")
+    assert f"in as {enrolled.account.name}." in seen, seen
+    assert "assword" not in seen
+    assert enrolled.audit()[-1]["outcome"] == "match"
+
+
+def test_login_falls_back_to_the_password(
+    enrolled: Machine, portraits: Portraits, terminal: tuple[int, int]
+) -> None:
+    enrolled.show(portraits[1])
+    with _login(enrolled, terminal) as master:
+        assert "assword" in _read_until(master, "assword")
+        os.write(master, b"wrong\n")
+        assert "incorrect" in _read_until(master, "login:")
+        os.write(master, enrolled.account.name.encode() + b"\n")
+        assert "assword" in _read_until(master, "assword")
+        os.write(master, enrolled.account.password.encode() + b"\n")
+        _read_until(master, "$ ")
+        os.write(master, b"echo in as $(id -un).; exit\n")
+        seen = _read_until(master, f"in as {enrolled.account.name}.")
+    assert f"in as {enrolled.account.name}." in seen, seen
+
+
 def test_the_callers_environment_reaches_neither_worker_nor_observer(
     enrolled: Machine, tmp_path: Path
 ) -> None:
