@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from pam_faceid.core.observation import observe
 
 from benchmarks.bed import PORTRAIT
 from benchmarks.extraction import Pipeline, load_pipeline
 from benchmarks.report import median
 from pam_faceid.adapters.cameras.images import decode_image
+from pam_faceid.core.observation import observe
 from pam_faceid.core.types import Frame
 
 WARM_UP: Final = 5

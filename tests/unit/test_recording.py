@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 import sys
 import time
 import tracemalloc
@@ -335,14 +336,30 @@ def test_a_recording_says_that_it_is_one() -> None:
     assert Recording([], loop=False, frames_per_second=None).is_recording
 
 
-def test_nothing_is_written_to_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    """It may be the terminal of the person who is logging in."""
+def test_nothing_is_written_to_standard_error(tmp_path: Path) -> None:
+    """It may be the terminal of the person who is logging in.
+
+    In a process of its own: FFmpeg asks once whether to be quiet.
+    """
     (tmp_path / "a.jpg").write_bytes(encoded(".jpg", picture())[:300])
     (tmp_path / "b.png").write_bytes(encoded(".png", picture())[:100])
     (tmp_path / "c.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
-    assert len(load(tmp_path)) == 2
-    assert isinstance(load(tmp_path / "c.mp4")[0], Unreadable)
-    assert capfd.readouterr() == ("", "")
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from pam_faceid.adapters.cameras.recording import Recording, open_recording\n"
+        "for name in sys.argv[1:]:\n"
+        "    files = open_recording(Path(name), require_root_owned=False)\n"
+        "    for item in Recording(files, loop=False, frames_per_second=None).items():\n"
+        "        print(type(item).__name__)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, tmp_path, tmp_path / "c.mp4"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.split() == ["Unreadable"] * 3
+    assert ended.stderr == ""
 
 
 def test_opening_loads_no_decoder() -> None:
