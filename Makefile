@@ -15,7 +15,7 @@ test:
 check: lint types layers shell manuals clean-text
 
 lint:
-	$(BIN)ruff check .
+	$(BIN)ruff check --no-cache .
 	$(BIN)ruff format --check .
 
 types:
