@@ -28,9 +28,10 @@ PAM_PERM_DENIED = 6
 PAM_AUTH_ERR = 7
 PAM_AUTHINFO_UNAVAIL = 9
 PAM_MAXTRIES = 11
+PAM_IGNORE = 25
 PAM_SILENT = 0x8000
 
-# PAM_IGNORE is not here: a required stack would then succeed without us.
+# PAM_IGNORE must not be here: a required stack would then succeed without us.
 PAM_CODES = {
     "match": PAM_SUCCESS,
     "non_match": PAM_AUTH_ERR,
@@ -65,8 +66,8 @@ def pam_sm_setcred(pamh: Any, flags: int, argv: list[str]) -> int:
 
 
 def pam_sm_acct_mgmt(pamh: Any, flags: int, argv: list[str]) -> int:
-    """Leave the account phase to the other modules; a face says nothing about an account."""
-    return PAM_SUCCESS
+    """Say nothing: success here, in a `sufficient` line, would hide that an account has expired."""
+    return PAM_IGNORE
 
 
 def pam_sm_open_session(pamh: Any, flags: int, argv: list[str]) -> int:

@@ -78,6 +78,9 @@ class Attempt:
         except FaceIdError as error:
             outcome = Outcome.INTERNAL_ERROR
             self._facts["error"] = str(error)
+        except Exception as error:  # a fault of ours or of a library: the record shall name it
+            outcome = Outcome.INTERNAL_ERROR
+            self._facts["error"] = repr(error)
         wiring.audit_log(self._layout).record(
             "authenticate",
             user=self._request.user,

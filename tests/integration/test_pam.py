@@ -71,6 +71,25 @@ def test_credentials_and_account_phases_pass_after_a_face(enrolled: Machine) -> 
     assert ended.accepted, ended.output
 
 
+def test_a_face_says_nothing_about_an_account(enrolled: Machine) -> None:
+    """Even in an account line that would be enough: an expired account stays expired."""
+    service = Path("/etc/pam.d", enrolled.service)
+    text = service.read_text()
+    face = text.splitlines()[0].removeprefix("auth ")
+    service.write_text(
+        text.replace(
+            "account required pam_permit.so", f"account {face}\naccount required pam_unix.so"
+        )
+    )
+    assert enrolled.authenticate(None, "authenticate", "acct_mgmt").accepted
+    name = enrolled.account.name
+    subprocess.run(["chage", "--expiredate", "1", name], check=True)
+    try:
+        assert not enrolled.authenticate(None, "authenticate", "acct_mgmt").accepted
+    finally:
+        subprocess.run(["chage", "--expiredate", "-1", name], check=True)
+
+
 def test_a_silent_client_is_told_nothing(enrolled: Machine) -> None:
     ended = enrolled.authenticate(None, "authenticate(PAM_SILENT)")
     assert ended.accepted, ended.output
