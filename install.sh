@@ -19,6 +19,7 @@ readonly MODULE=/usr/lib/security/pam_python.so
 readonly SHARE=/usr/share/pam_faceid
 readonly CONFIGURATION=/etc/pam_faceid
 readonly LOGS=/var/log/pam_faceid
+readonly ROTATION=/etc/logrotate.d/pam_faceid
 readonly ADMIN=/usr/local/sbin/faceid-admin
 readonly MANUALS=/usr/local/share/man
 readonly SERVICE_USER=faceid
@@ -221,6 +222,7 @@ install_configuration() {
         place 0644 "$default" "$mine.new"
     fi
     place 0644 "$SOURCE/etc/pam.d/pam_faceid-password" /etc/pam.d/pam_faceid-password
+    place 0644 "$SOURCE/etc/logrotate.d/pam_faceid" "$ROTATION"
 }
 
 create_key() {
@@ -292,7 +294,7 @@ uninstall_everything() {
     for manual in "$SOURCE"/docs/man/*.[158]; do
         run rm -f "$MANUALS/man${manual##*.}/$(basename "$manual")"
     done
-    run rm -rf "$ADMIN" "$PROGRAM" "$SHARE" /etc/pam.d/pam_faceid-password
+    run rm -rf "$ADMIN" "$PROGRAM" "$SHARE" "$ROTATION" /etc/pam.d/pam_faceid-password
     if [[ -L $MODULE ]]; then
         run rm -f "$MODULE"
         run rmdir --ignore-fail-on-non-empty "$(dirname "$MODULE")"

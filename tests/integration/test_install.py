@@ -62,6 +62,8 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=SECONDS,
+            # An environment that the tests run from may have a faceid-admin of its own.
+            env={**os.environ, "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"},
             check=False,
         )
         assert not check or ended.returncode == 0, ended.stdout + ended.stderr
