@@ -172,8 +172,10 @@ def judge(pipeline: Pipeline, pixels: Pixels, *, name: str, who: str, middle: bo
     face = nearest_the_middle(faces, pixels) if middle else faces[0]
     crop = pipeline.embedder.crop(pixels, face)
     measured = quality.assess(face, crop)
-    refusal = refusal or quality.refusal(
-        face, measured, frame_shape=pixels.shape, limits=pipeline.limits
+    refusal = (
+        refusal
+        or quality.refusal(face, measured, frame_shape=pixels.shape, limits=pipeline.limits)
+        or quality.washed_out(crop, limits=pipeline.limits)
     )
     return Judged(
         name, who, refusal, sizes, measured, np.asarray(pipeline.embedder.embed(crop).vector)

@@ -60,7 +60,8 @@ class DetectionConfig(Section, frozen=True):
 class QualityConfig(Section, frozen=True):
     """`[quality]`: the gate before a comparison. `docs/quality.md` argues each default from data.
 
-    Args: as the fields of `core.types.SampleQuality`, with `min_`, `max_`; and
+    Args: as the fields of `core.types.SampleQuality`, with `min_`, `max_`;
+        max_clipped: Share of the face with a luminance of 250 or more; and
         max_second_face: Size of a second face, as a share of the first, from which it is a person
             beside and not behind: half the size is twice the distance.
     """
@@ -73,6 +74,7 @@ class QualityConfig(Section, frozen=True):
     min_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 20.0
     max_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 225.0
     min_contrast: Annotated[float, Meta(ge=0.0, le=255.0)] = 10.0
+    max_clipped: UnitInterval = 0.33
     max_second_face: UnitInterval = 0.5
 
 

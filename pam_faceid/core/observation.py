@@ -48,7 +48,9 @@ def observe(
     face = faces[0]
     crop = embedder.crop(frame.pixels, face)
     measured = quality.assess(face, crop)
-    refusal = quality.refusal(face, measured, frame_shape=frame.pixels.shape, limits=limits)
+    refusal = quality.refusal(
+        face, measured, frame_shape=frame.pixels.shape, limits=limits
+    ) or quality.washed_out(crop, limits=limits)
     lap("align")
     if refusal is not None:
         return refused(refusal, measured)

@@ -28,6 +28,10 @@ ADVICE: Final = {
 # Where the nose lies between the line of the eyes and that of the mouth on a level, frontal face.
 LEVEL_NOSE: Final = 0.5
 
+# Luminance from which a pixel has lost what it showed. Where a face is overexposed, strangers look
+# alike and its mean brightness does not tell: see docs/quality.md.
+CLIPPED_FROM: Final = 250.0
+
 LUMINANCE: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -107,6 +111,16 @@ def refusal(
         (measured.sharpness >= limits.min_sharpness, Refusal.BLURRED),
     )
     return next((why for passed, why in checks if not passed), None)
+
+
+def washed_out(crop: NDArray[np.uint8], *, limits: QualityConfig) -> Refusal | None:
+    """Refuse a face of which too much is overexposed.
+
+    Args:
+        crop: (S, S, 3) uint8 RGB, aligned.
+    """
+    clipped = float((crop.astype(np.float32) @ LUMINANCE >= CLIPPED_FROM).mean())
+    return None if clipped <= limits.max_clipped else Refusal.TOO_BRIGHT
 
 
 def _unmeasurable(face: Face) -> SampleQuality:

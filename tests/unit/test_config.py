@@ -109,6 +109,7 @@ NUMBERS = [
     ("quality", "min_brightness"),
     ("quality", "max_brightness"),
     ("quality", "min_contrast"),
+    ("quality", "max_clipped"),
     ("quality", "max_second_face"),
     ("matching", "threshold"),
     ("matching", "target_fmr"),

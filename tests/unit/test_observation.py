@@ -72,6 +72,15 @@ def test_what_is_refused_is_never_embedded(portrait: np.ndarray, pipeline: Pipel
     assert strict.stage_ms.keys() == {"detect", "align"}
 
 
+def test_an_overexposed_face_is_refused(portrait: np.ndarray, pipeline: Pipeline) -> None:
+    """Strangers look alike there; the mean brightness alone would let this one pass."""
+    bright = np.clip(portrait.astype(np.float32) * 2.5, 0, 255).astype(np.uint8)
+    seen = see(bright, pipeline)
+    assert (seen.refusal, seen.embedding) == (Refusal.TOO_BRIGHT, None)
+    assert seen.quality is not None
+    assert seen.quality.brightness < QualityConfig().max_brightness
+
+
 @pytest.mark.parametrize("scale", [0.5, 1.5])
 def test_the_distance_to_the_camera_matters_little(
     portrait: np.ndarray, pipeline: Pipeline, scale: float

@@ -98,6 +98,15 @@ def test_a_measure_is_refused_beyond_its_limit_and_not_at_it(
     assert judge(dataclasses.replace(GOOD, **{measure: limit + 0.01 * beyond})) is why
 
 
+def test_a_face_is_refused_beyond_the_share_that_may_be_overexposed() -> None:
+    pixels = np.full((100, 100, 3), 120, np.uint8)
+    limit = round(100 * LIMITS.max_clipped)
+    pixels[:limit] = 255
+    assert quality.washed_out(pixels, limits=LIMITS) is None
+    pixels[limit] = 255
+    assert quality.washed_out(pixels, limits=LIMITS) is Refusal.TOO_BRIGHT
+
+
 @pytest.mark.parametrize(
     "measure", ["roll_degrees", "yaw", "pitch", "brightness", "contrast", "sharpness"]
 )
