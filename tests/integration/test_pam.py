@@ -464,8 +464,13 @@ def test_a_worker_struck_at_any_stage_opens_nothing(
         f'-e inject=openat:{fault}:when={when}+ {enrolled.program.python} "$@"\n',
     )
     assert_only_the_password_counts(enrolled)
-    evidence = ") = ?\n" if "KILL" in fault else "INJECTED"  # a call that never returned
-    assert evidence in struck.read_text(), "the fault was never injected"
+    trace = struck.read_text()
+    if "KILL" in fault:
+        # A call that never returned; with several threads strace writes it in another way.
+        injected = ") = ?\n" in trace or ("<unfinished" in trace and "resumed" not in trace)
+    else:
+        injected = "INJECTED" in trace
+    assert injected, f"the fault was never injected: {trace}"
 
 
 def _shown_forever(machine: Machine, image: Path) -> None:
