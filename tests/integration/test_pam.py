@@ -379,7 +379,6 @@ def _program(machine: Machine, text: str) -> None:
 # What a worker says on descriptor 0, written by a shell.
 GARBAGE = {
     "nothing": "exit 0",
-    "nothing, and deaf": "exec 0<&-; sleep 0.5",
     "silence": "exec sleep 1000",
     "silence that ignores signals": "trap '' TERM INT; sleep 1000",
     "silence with a child in the background": "sleep 1000 & exec sleep 1000",
@@ -410,6 +409,26 @@ def test_a_worker_that_talks_nonsense_opens_nothing(enrolled: Machine, said: str
     assert right.accepted, right.output
     wrong = enrolled.authenticate("wrong")
     assert not wrong.accepted, wrong.output
+
+
+def test_writing_to_a_dead_worker_does_not_end_the_host(enrolled: Machine) -> None:
+    """pam_python leaves SIGPIPE deadly: one plain send would kill sudo before its password prompt.
+
+    The hook's own send, inside pam_python, to a peer that is certainly gone.
+    """
+    _hook(
+        enrolled,
+        "import importlib.util, socket\n"
+        f"spec = importlib.util.spec_from_file_location('h', {str(enrolled.program.hook)!r})\n"
+        "h = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(h)\n"
+        "def pam_sm_authenticate(pamh, flags, argv):\n"
+        "    ours, theirs = socket.socketpair()\n"
+        "    theirs.close()\n"
+        "    h._send(ours, b'{}')\n"
+        "    return h.PAM_AUTH_ERR\n",
+    )
+    assert_only_the_password_counts(enrolled)
 
 
 def _stages(machine: Machine) -> dict[str, tuple[list[Path], int]]:
