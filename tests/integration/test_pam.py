@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -476,20 +477,37 @@ def test_a_worker_struck_at_any_stage_opens_nothing(
     assert enrolled.authenticate(None).accepted
     paths, when = _stages(enrolled)[stage]
     struck = enrolled.layout.root / "struck"
+    struck.mkdir()
     selected = " ".join(f"-P {path}" for path in paths)
+    # -DDD: the tracer is nobody's child here, so the hook, which kills the worker's process group,
+    # cannot kill it before it has written what it did. One file for each attempt.
     _program(
         enrolled,
-        f"#!/bin/sh\nexec strace -f -q -o {struck} {selected} -e trace=openat "
+        f"#!/bin/sh\nexec strace -DDD -f -q -o {struck}/$$ {selected} -e trace=openat "
         f'-e inject=openat:{fault}:when={when}+ {enrolled.program.python} "$@"\n',
     )
     assert_only_the_password_counts(enrolled)
-    trace = struck.read_text()
-    if "KILL" in fault:
-        # A call that never returned; with several threads strace writes it in another way.
-        injected = ") = ?\n" in trace or ("<unfinished" in trace and "resumed" not in trace)
-    else:
-        injected = "INJECTED" in trace
-    assert injected, f"the fault was never injected: {trace}"
+    until = time.monotonic() + 10
+    while not (injected := _injected(struck, fault, when)) and time.monotonic() < until:
+        time.sleep(0.05)
+    traces = [trace.read_text() for trace in struck.iterdir()]
+    assert injected, f"the fault was never injected: {traces}"
+
+
+def _injected(struck: Path, fault: str, when: int) -> bool:
+    """Whether strace says in any file that it struck.
+
+    It marks a call that it made fail. One that it killed in it can be written in several ways, but
+    always begins as a call: the selected ones are all that it writes, and the first to be struck
+    is number `when` of a process.
+    """
+    for file in struck.iterdir():
+        trace = file.read_text()
+        calls = Counter(re.findall(r"^(\d+) +openat\(", trace, re.MULTILINE))
+        killed = "killed by SIGKILL" in trace and max(calls.values(), default=0) >= when
+        if killed if "KILL" in fault else "INJECTED" in trace:
+            return True
+    return False
 
 
 def _shown_forever(machine: Machine, image: Path) -> None:
