@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-SERVICE_USER: Final = "faceid"
+SERVICE_USER: Final = "faceid"  # decodes pixels; holds nothing
+KEEPER_USER: Final = "faceid-keeper"  # the daemon: key, templates, state; sees no camera
 PROGRAM_DIR: Final = Path("/opt/pam_faceid")
 TEMPLATE_SUFFIX: Final = ".template"
 
@@ -55,6 +56,16 @@ class Layout:
     def audit_log(self) -> Path:
         """root 0600, one line an attempt."""
         return self.root / "var/log/pam_faceid/audit.log"
+
+    @property
+    def socket(self) -> Path:
+        """Where `faceidd` listens, root 0666."""
+        return self.root / "run/pam_faceid/socket"
+
+    @property
+    def observer_socket(self) -> Path:
+        """Where systemd starts the observer, faceid-keeper 0600."""
+        return self.root / "run/pam_faceid/observer.socket"
 
     @property
     def pam_d(self) -> Path:

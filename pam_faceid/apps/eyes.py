@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+
+import msgspec
 
 from pam_faceid.adapters.models.manifest import read_model
-from pam_faceid.apps.order import Order
+from pam_faceid.apps.order import Enough, Look, Order
 from pam_faceid.apps.protocol import Channel
+from pam_faceid.core.errors import FaceIdError, ModelError
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.recording import Unreadable
@@ -19,62 +25,162 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def look(channel: Channel, order: Order) -> None:
-    """Send one line a frame until a recording ends or the parent hangs up.
+def serve(channel: Channel) -> NoReturn:
+    """Look as often as the service asks, until it hangs up; then end the process.
 
     Raises:
-        FaceIdError: The camera or a model failed.
-        OSError: The parent is gone.
+        ConnectionError: The service is gone.
     """
-    # Importing holds the interpreter lock; reading, hashing and loading models hardly do.
-    imported = threading.Event()
-    detector = _Background(lambda: _load_detector(order, imported))
-    embedder = _Background(lambda: _load_embedder(order, imported))
-    import onnxruntime  # noqa: F401
+    errands = _Errands(channel)
+    eyes = Eyes(channel)
+    while True:
+        try:
+            eyes.look(errands.next(), errands.enough)
+        except ConnectionError:
+            raise
+        except FaceIdError as error:
+            _say_failure(channel, error)
+        except Exception as error:  # of a library: the service records it
+            _say_failure(channel, FaceIdError(f"the observer failed: {error!r}"[:2000]))
 
-    imported.set()
-    from pam_faceid.adapters.cameras.recording import Unreadable
-    from pam_faceid.apps import sightings, wiring
-    from pam_faceid.core.observation import observe
 
-    source = wiring.frame_source(order)
-    try:
-        started = time.perf_counter()
-        for index, item in enumerate(_items(source, order)):
-            captured = time.perf_counter()
-            if isinstance(item, Unreadable):
-                channel.send(sightings.Unreadable(item.name, item.error.message, item.error.hint))
-                continue
-            observation = observe(
-                item,
-                index=index,
-                detector=detector.result(),
-                embedder=embedder.result(),
-                limits=order.quality,
-                clock=time.perf_counter,
-            )
-            observation.stage_ms["capture"] = (captured - started) * 1e3
-            channel.send(sightings.Seen.of(observation))
+class Eyes:
+    """Models that stay loaded from one look to the next.
+
+    Args:
+        channel: To the service.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._loaded: _Models | None = None
+
+    def look(self, order: Order, enough: threading.Event) -> None:
+        """Send one line a frame until a recording ends or the service has seen enough.
+
+        Raises:
+            FaceIdError: The camera or a model failed.
+            OSError: The service is gone.
+        """
+        if self._loaded is None or not self._loaded.serve(order):
+            self._loaded = _Models(order)
+        models = self._loaded
+        models.import_library()
+        from pam_faceid.adapters.cameras.recording import Unreadable
+        from pam_faceid.apps import sightings, wiring
+        from pam_faceid.core.observation import observe
+
+        source = wiring.frame_source(order)
+        try:
             started = time.perf_counter()
-        channel.send(sightings.Finished())
-    finally:
-        source.close()
+            for index, item in enumerate(_items(source, order)):
+                if enough.is_set():
+                    break
+                captured = time.perf_counter()
+                if isinstance(item, Unreadable):
+                    error = item.error
+                    self._channel.send(sightings.Unreadable(item.name, error.message, error.hint))
+                    continue
+                observation = observe(
+                    item,
+                    index=index,
+                    detector=models.detector.result(),
+                    embedder=models.embedder.result(),
+                    limits=order.quality,
+                    clock=time.perf_counter,
+                )
+                observation.stage_ms["capture"] = (captured - started) * 1e3
+                self._channel.send(sightings.Seen.of(observation))
+                started = time.perf_counter()
+        except ModelError:
+            self._loaded = None  # tried again: the file may be put right
+            raise
+        finally:
+            source.close()
+        self._channel.send(sightings.Finished())
 
 
-def _load_detector(order: Order, imported: threading.Event) -> FaceDetector:
-    models = [read_model(spec) for spec in order.detector]
-    imported.wait()
-    from pam_faceid.apps import wiring
+class _Errands:
+    """What the service asks for, read in a thread of its own: it may change its mind."""
 
-    return wiring.detector(order, models)
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._orders: SimpleQueue[Order] = SimpleQueue()
+        self.enough = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def next(self) -> Order:
+        """Wait for the next order."""
+        return self._orders.get()
+
+    def _listen(self) -> None:
+        decoder = msgspec.json.Decoder(Look | Enough)
+        try:
+            while (message := self._channel.receive(decoder.decode)) is not None:
+                if isinstance(message, Look):
+                    self.enough.clear()
+                    self._orders.put(self._with_descriptors(message.order))
+                else:
+                    self.enough.set()
+        finally:
+            # Whatever it is doing, a camera that does not answer included: nobody wants to know.
+            os._exit(0)
+
+    def _with_descriptors(self, order: Order) -> Order:
+        received = self._channel.take_descriptors()
+        files = [replace(file, fd=fd) for file, fd in zip(order.recording, received, strict=True)]
+        return replace(order, recording=tuple(files))
 
 
-def _load_embedder(order: Order, imported: threading.Event) -> Embedder:
-    model = read_model(order.embedder)
-    imported.wait()
-    from pam_faceid.apps import wiring
+class _Models:
+    """A detector and an embedder, loading side by side while the library is imported.
 
-    return wiring.embedder(order, model)
+    Args:
+        order: Says which, and how.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        # Importing holds the interpreter lock; reading, hashing and loading models hardly do.
+        self._imported = threading.Event()
+        self.detector = _Background(self._load_detector)
+        self.embedder = _Background(self._load_embedder)
+
+    def serve(self, order: Order) -> bool:
+        """Whether these are the models that an order wants."""
+        mine = self._order
+        return (mine.detector, mine.embedder, mine.detection, mine.optimise) == (
+            order.detector,
+            order.embedder,
+            order.detection,
+            order.optimise,
+        )
+
+    def import_library(self) -> None:
+        """Import onnxruntime in this thread, and let the loading go on."""
+        import onnxruntime  # noqa: F401
+
+        self._imported.set()
+
+    def _load_detector(self) -> FaceDetector:
+        models = [read_model(spec) for spec in self._order.detector]
+        self._imported.wait()
+        from pam_faceid.apps import wiring
+
+        return wiring.detector(self._order, models)
+
+    def _load_embedder(self) -> Embedder:
+        model = read_model(self._order.embedder)
+        self._imported.wait()
+        from pam_faceid.apps import wiring
+
+        return wiring.embedder(self._order, model)
+
+
+def _say_failure(channel: Channel, error: FaceIdError) -> None:
+    from pam_faceid.apps.sightings import Failed
+
+    channel.send(Failed.of(error))
 
 
 def _items(source: FrameSource, order: Order) -> Iterator[Frame | Unreadable]:

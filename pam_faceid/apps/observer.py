@@ -1,8 +1,7 @@
 """The pixel side: a process that sees frames and has no privilege, no key and no template.
 
-It is forked before its parent reads anything secret, becomes the service user before it loads a
-library that parses pixels, and says one line a frame. Its parent believes nothing it says beyond
-the form: see `sightings.Seen.observation`.
+It becomes the service user before it loads a library that parses pixels, and says one line a frame.
+Its parent believes nothing it says beyond the form: see `sightings.Seen.observation`.
 """
 
 from __future__ import annotations
@@ -10,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import select
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from types import TracebackType
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from pam_faceid.adapters import sandbox
 from pam_faceid.adapters.models.manifest import model_id
-from pam_faceid.apps.order import Order
-from pam_faceid.apps.protocol import Channel
+from pam_faceid.apps.order import Enough, Look, Order
+from pam_faceid.apps.protocol import Channel, peer_of, wait_for_line
 from pam_faceid.core import errors
 from pam_faceid.layout import SERVICE_USER
 
@@ -37,37 +38,68 @@ LIBRARY_ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENCV_LOG_LEVEL": "OFF",
 }
+SERVICE_MODULE: Final = "pam_faceid.apps.observer_service"
+CONNECTING_SECONDS: Final = 5.0
+SETTLING_SECONDS: Final = 2.0  # for the frame in hand, once it was enough
+MAX_ORDER_BYTES: Final = 1 << 20  # a recording of many files with long names
 MAX_DESCRIPTOR: Final = 65536
 
 
-class ObserverProcess:
-    """The parent's end: implements `ports.Observer`.
-
-    The process is forked at construction and starts to look at once, so the parent must hold no
-    secret yet: a forked child inherits its memory. Use it as a context manager: leaving kills the
-    process and so releases the camera.
+class Observer:
+    """The service's end of an observer process.
 
     Args:
-        order: Its open files go over to the process, and are closed here.
+        connection: To the process; owned from now on.
+        pid: To be killed and collected at the end; None when it is not our child.
     """
 
-    def __init__(self, order: Order) -> None:
-        ours, theirs = socket.socketpair()
-        parent = os.getpid()
-        # Before the fork: a library reads them when it is imported.
-        os.environ.update(LIBRARY_ENVIRONMENT)
-        self.pid = os.fork()
-        if self.pid == 0:
-            ours.close()
-            _run(theirs, parent, order)
-        theirs.close()
-        for file in order.recording:
-            os.close(file.fd)
-        self.channel = Channel(ours)
+    def __init__(self, connection: socket.socket, *, pid: int | None) -> None:
+        self.channel = Channel(connection)
+        self.pid = pid
+        self._closed = False
+
+    def look(self, order: Order) -> Sight:
+        """Have it look. Its open files go over to the process, and are closed here.
+
+        Raises:
+            FaceIdError: The process is gone.
+        """
+        try:
+            self.channel.send(Look(order), descriptors=[file.fd for file in order.recording])
+        except OSError as error:
+            raise errors.FaceIdError("the observer is gone") from error
+        finally:
+            for file in order.recording:
+                os.close(file.fd)
+        return Sight(self, order)
+
+    def is_waiting(self) -> bool:
+        """Whether the process is there and has nothing left to say."""
+        readable, _, _ = select.select([self.channel], [], [], 0)
+        return not (self._closed or readable or self.channel.has_line())
+
+    def close(self) -> None:
+        """Hang up, which ends the process and so releases the camera. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.channel.close()
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+class Sight:
+    """One look: implements `ports.Observer`."""
+
+    def __init__(self, observer: Observer, order: Order) -> None:
+        self.channel = observer.channel
         self.unreadable: list[Unreadable] = []
+        self._observer = observer
         self._embedder = order.embedder
         self._device = order.camera.device
-        self._closed = False
+        self._ended = False
 
     def observations(self) -> Iterator[Observation]:
         """Yield observations until the source ends. See `ports.Observer`."""
@@ -93,8 +125,10 @@ class ObserverProcess:
             if message is None:
                 raise errors.FaceIdError("the observer died")
             if isinstance(message, sightings.Finished):
+                self._ended = True
                 return None
             if isinstance(message, sightings.Failed):
+                self._ended = True
                 raise self._failure(message)
             if isinstance(message, sightings.Unreadable):
                 self.unreadable.append(message)
@@ -104,40 +138,128 @@ class ObserverProcess:
             )
             return observation
 
+    def settle(self) -> None:
+        """Say that it was enough and wait until the camera is released, if that is soon."""
+        if self._ended:
+            return
+        until = time.monotonic() + SETTLING_SECONDS
+        with contextlib.suppress(errors.FaceIdError, OSError):
+            self.channel.send(Enough())
+            while wait_for_line([self.channel], until=until) is not None:
+                if self.next() is None:
+                    return
+
     def _failure(self, message: Failed) -> errors.FaceIdError:
         error = _error(message.error, message.message, message.hint)
         if isinstance(error, errors.CameraBusyError):
             from pam_faceid.adapters.cameras.nodes import name_holders
 
-            return name_holders(error, self._device, besides=self.pid)
+            return name_holders(error, self._device, besides=self._observer.pid)
         return error
 
-    def close(self) -> None:
-        """Kill the process and collect it."""
-        if self._closed:
-            return
-        self._closed = True
-        self.channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
 
-    def __enter__(self) -> ObserverProcess:
-        return self
+class WarmObserver:
+    """An observer whose models stay loaded from one look to the next.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+    Args:
+        start: Makes one when there is none.
+    """
+
+    def __init__(self, start: Callable[[], Observer]) -> None:
+        self._start = start
+        self._observer: Observer | None = None
+
+    @contextlib.contextmanager
+    def look(self, order: Order) -> Iterator[Sight]:
+        """Look once, and be ready for the next look at the end."""
+        if self._observer is not None and not self._observer.is_waiting():
+            self.drop()  # it died meanwhile, or has not released the camera
+        if self._observer is None:
+            self._observer = self._start()
+        sight = self._observer.look(order)
+        try:
+            yield sight
+        finally:
+            sight.settle()
+
+    def drop(self) -> None:
+        """End the process, which gives the memory of the models back."""
+        if self._observer is not None:
+            self._observer.close()
+            self._observer = None
 
 
+def fork_observer() -> Observer:
+    """Start an observer quickly, from a process that has handled no secret yet.
+
+    The child inherits this process's memory: after the first secret, `spawn_observer` is the way.
+    """
+    ours, theirs = socket.socketpair()
+    parent = os.getpid()
+    # Before the fork: a library reads them when it is imported.
+    os.environ.update(LIBRARY_ENVIRONMENT)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _be_child(theirs, parent)
+    theirs.close()
+    return Observer(ours, pid=pid)
+
+
+def spawn_observer() -> Observer:
+    """Start an observer with a memory of its own, from a process that may hold secrets."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-B", "-m", SERVICE_MODULE],
+            LIBRARY_ENVIRONMENT,
+            file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE],
+        )
+    return Observer(ours, pid=pid)
+
+
+def connect_observer(path: Path) -> Observer:
+    """Reach the observer that the system starts behind a socket.
+
+    Raises:
+        FaceIdError: Nobody is there, or not the system: its socket is root's.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(CONNECTING_SECONDS)
+    try:
+        connection.connect(str(path))
+        connection.settimeout(None)
+        listener = peer_of(connection)
+    except OSError as error:
+        connection.close()
+        raise errors.FaceIdError(
+            f"cannot reach the observer at {path}: {error}",
+            hint="systemctl status faceid-observer.socket",
+        ) from error
+    if listener.uid != 0:
+        connection.close()
+        raise errors.FaceIdError(f"{path} is not root's socket: user id {listener.uid} listens")
+    return Observer(connection, pid=None)
+
+
+@contextlib.contextmanager
+def one_look(order: Order) -> Iterator[Sight]:
+    """Look with an observer that is forked for this and killed at the end."""
+    observer = fork_observer()
+    try:
+        yield observer.look(order)
+    finally:
+        observer.close()
+
+
+@contextlib.contextmanager
 def open_observer(
     config: Config, layout: Layout, *, recording: Sequence[Path] | None = None
-) -> ObserverProcess:
-    """Start an observer for a long run.
+) -> Iterator[Sight]:
+    """Look with an observer of one's own, for a long run.
 
     Args:
         recording: Files or folders to look at once; None for the configured camera.
@@ -146,7 +268,40 @@ def open_observer(
     from pam_faceid.apps import wiring
 
     manifest = load_manifests(layout)
-    return ObserverProcess(wiring.order_for(config, manifest, one_shot=False, recording=recording))
+    order = wiring.order_for(config, manifest, one_shot=False, recording=recording)
+    with one_look(order) as sight:
+        yield sight
+
+
+def become_observer(connection: socket.socket, parent: int | None) -> NoReturn:
+    """Give up all privilege and look for the service at the other end until it hangs up.
+
+    Args:
+        connection: To the service; every other descriptor but the standard three is closed.
+        parent: The service's pid when it is our parent: its end is ours.
+
+    Raises:
+        ConnectionError: The service is gone.
+    """
+    channel = Channel(connection, max_line=MAX_ORDER_BYTES, max_descriptors=_most_descriptors())
+    try:
+        sandbox.drop_to(SERVICE_USER)
+        if parent is not None:
+            sandbox.die_with_parent(parent)
+    except errors.FaceIdError as error:
+        from pam_faceid.apps.sightings import Failed
+
+        channel.send(Failed.of(error))
+        os._exit(1)
+    from pam_faceid.apps import eyes
+
+    eyes.serve(channel)
+
+
+def _most_descriptors() -> int:
+    from pam_faceid.adapters.cameras.recording import MAX_FILES
+
+    return MAX_FILES
 
 
 def _error(name: str, message: str, hint: str) -> errors.FaceIdError:
@@ -156,40 +311,16 @@ def _error(name: str, message: str, hint: str) -> errors.FaceIdError:
     return kind(message, hint=hint)
 
 
-def _run(connection: socket.socket, parent: int, order: Order) -> NoReturn:
+def _be_child(connection: socket.socket, parent: int) -> NoReturn:
     """Be the observer. Leaves by `os._exit`: the parent's clean-up handlers are not ours."""
-    status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to judge
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        _observe(connection, parent, order)
-        status = 0
+        _close_others(keep=[connection.fileno()])
+        become_observer(connection, parent)
     finally:
-        os._exit(status)
-
-
-def _observe(connection: socket.socket, parent: int, order: Order) -> None:
-    channel = Channel(connection)
-    try:
-        sandbox.drop_to(SERVICE_USER)
-        sandbox.die_with_parent(parent)
-        _close_others(keep=[connection.fileno(), *(file.fd for file in order.recording)])
-        from pam_faceid.apps.eyes import look
-
-        look(channel, order)
-    except ConnectionError:
-        return  # the parent has seen enough
-    except errors.FaceIdError as error:
-        _say_failure(channel, type(error).__name__, error.message, error.hint)
-    except BaseException as error:  # the parent records it
-        _say_failure(channel, "FaceIdError", f"the observer failed: {error!r}"[:2000], "")
-
-
-def _say_failure(channel: Channel, error: str, message: str, hint: str) -> None:
-    from pam_faceid.apps.sightings import Failed
-
-    channel.send(Failed(error, message, hint))
+        os._exit(1)
 
 
 def _close_others(*, keep: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""What an observer is told."""
+"""What an observer is told: where to look, with what, and when it is enough."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pam_faceid.adapters.cameras.recording import OpenFile
 from pam_faceid.adapters.models.manifest import ModelSpec
+from pam_faceid.apps.protocol import Message
 from pam_faceid.core.config import CameraConfig, DetectionConfig, QualityConfig
 
 
@@ -27,3 +28,13 @@ class Order:
     recording: tuple[OpenFile, ...] = ()
     loop: bool = False
     optimise: bool = False
+
+
+class Look(Message, frozen=True, tag="look"):
+    """service -> observer: look. The open files of the recording come with the line, in order."""
+
+    order: Order
+
+
+class Enough(Message, frozen=True, tag="enough"):
+    """service -> observer: stop looking, and release the camera."""

@@ -1,22 +1,27 @@
-"""What the processes say to each other: one JSON object a line over a Unix stream socket.
+"""What a client and the service say to each other; see docs/protocol.md.
 
-hook -> worker: `Authenticate`, then perhaps `Skip`. worker -> hook: `Within`, any number of `Info`,
-one `Ended`. What the observer says to the worker is in `apps.sightings`.
+What the service and its observer say to each other is in `apps.sightings`.
 """
 
 from __future__ import annotations
 
+import array
+import os
 import select
 import socket
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
 
 from pam_faceid.core.errors import ProtocolError
 
+MAX_REQUEST_BYTES: Final = 4096
 MAX_LINE_BYTES: Final = 1 << 16
+NOTED: Final = "noted"  # the outcome of a `LetIn`
 
 T = TypeVar("T")
 
@@ -26,7 +31,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields
 
 
 class Authenticate(Message, frozen=True, tag="authenticate"):
-    """hook -> worker: authenticate this user for this service."""
+    """client -> service: authenticate this user for this service."""
 
     user: str
     service: str
@@ -34,26 +39,66 @@ class Authenticate(Message, frozen=True, tag="authenticate"):
     tty: str = ""
 
 
+class LetIn(Message, frozen=True, tag="let_in"):
+    """client -> service: something else than the face, the password, let this user in."""
+
+    user: str
+    service: str
+
+
 class Skip(Message, frozen=True, tag="skip"):
-    """hook -> worker: the person wants to type the password."""
+    """client -> service: the person wants to type the password."""
+
+
+class Confirmed(Message, frozen=True, tag="confirmed"):
+    """client -> service: the person pressed the deliberate key that `Confirm` asked for."""
 
 
 class Within(msgspec.Struct, frozen=True):
-    """worker -> hook: the outcome follows within this many seconds."""
+    """service -> client: the next line that matters follows within this many seconds."""
 
     within: float
 
 
 class Info(msgspec.Struct, frozen=True):
-    """worker -> hook: show this to the person."""
+    """service -> client: show this to the person."""
 
     info: str
 
 
+class Confirm(msgspec.Struct, frozen=True):
+    """service -> client: ask the person for a deliberate key, with this text."""
+
+    confirm: str
+
+
 class Ended(msgspec.Struct, frozen=True):
-    """worker -> hook: the last line."""
+    """service -> client: the last line."""
 
     outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The process at the other end, as the kernel knows it.
+
+    Args:
+        pid: 0 when it lives in another process namespace.
+        uid: Its effective user at the time of the connection.
+    """
+
+    pid: int
+    uid: int
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Ask the kernel who is at the other end of a Unix socket."""
+    format_ = "3i"
+    credentials = connection.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(format_)
+    )
+    pid, uid, _gid = struct.unpack(format_, credentials)
+    return Peer(pid, uid)
 
 
 class Channel:
@@ -61,19 +106,40 @@ class Channel:
 
     Args:
         connection: A connected stream socket, which the channel owns from now on.
+        received: What was read from it already.
+        max_line: Longest line that is believed, bytes.
+        max_descriptors: How many open files may come with a line; see `take_descriptors`.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        received: bytes = b"",
+        max_line: int = MAX_LINE_BYTES,
+        max_descriptors: int = 0,
+    ) -> None:
         self._connection = connection
-        self._pending = b""
+        self._pending = received
+        self._max_line = max_line
+        self._max_descriptors = max_descriptors
+        self._descriptors: list[int] = []
 
     def fileno(self) -> int:
         """For `select`."""
         return self._connection.fileno()
 
-    def send(self, message: msgspec.Struct) -> None:
-        """Send one line. Raises OSError when the other side is gone."""
-        self._connection.sendall(msgspec.json.encode(message) + b"\n")
+    def send(self, message: msgspec.Struct, *, descriptors: Sequence[int] = ()) -> None:
+        """Send one line, and open files with it.
+
+        Raises:
+            OSError: The other side is gone, or a timeout set on the connection ran out.
+        """
+        line = memoryview(msgspec.json.encode(message) + b"\n")
+        if descriptors:
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+            line = line[self._connection.sendmsg([line], [rights]) :]
+        self._connection.sendall(line)
 
     def has_line(self) -> bool:
         """Whether `receive` would return at once without reading."""
@@ -86,7 +152,7 @@ class Channel:
             ProtocolError: The line is too long or not what was expected.
         """
         while not self.has_line():
-            if len(self._pending) > MAX_LINE_BYTES:
+            if len(self._pending) > self._max_line:
                 raise ProtocolError("a line is longer than the protocol allows")
             if not self._read():
                 return None
@@ -97,18 +163,31 @@ class Channel:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"a line is not in the protocol: {error}") from error
 
+    def take_descriptors(self) -> list[int]:
+        """Return the open files that came with the lines so far; the caller closes them."""
+        taken, self._descriptors = self._descriptors, []
+        return taken
+
     def _read(self) -> bool:
         """Read what is there; False when the other side is gone."""
         try:
-            received = self._connection.recv(MAX_LINE_BYTES)
+            if self._max_descriptors:
+                received, descriptors, _, _ = socket.recv_fds(
+                    self._connection, MAX_LINE_BYTES, self._max_descriptors
+                )
+                self._descriptors += descriptors
+            else:
+                received = self._connection.recv(MAX_LINE_BYTES)
         except ConnectionError:
             return False
         self._pending += received
         return bool(received)
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, and the open files that nobody took."""
         self._connection.close()
+        for descriptor in self.take_descriptors():
+            os.close(descriptor)
 
 
 def wait_for_line(channels: list[Channel], *, until: float | None) -> Channel | None:

@@ -1,23 +1,25 @@
-"""One request, one reply."""
+"""One request, one reply: the code behind the embedded worker and the daemon."""
 
 from __future__ import annotations
 
 import contextlib
 import pwd
-import socket
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from pam_faceid.apps import wiring
-from pam_faceid.apps.observer import ObserverProcess
 from pam_faceid.apps.protocol import (
+    NOTED,
     Authenticate,
     Channel,
     Ended,
     Info,
+    LetIn,
+    Peer,
     Skip,
     Within,
     wait_for_line,
@@ -29,7 +31,13 @@ from pam_faceid.core.errors import (
     NotEnrolledError,
 )
 from pam_faceid.core.types import Observation, Outcome, Verdict
-from pam_faceid.layout import TEMPLATE_SUFFIX, Layout
+from pam_faceid.layout import TEMPLATE_SUFFIX
+
+if TYPE_CHECKING:
+    from pam_faceid.apps.observer import Sight
+    from pam_faceid.apps.order import Order
+    from pam_faceid.apps.settings import Settings
+    from pam_faceid.layout import Layout
 
 STARTING_SECONDS: Final = 10.0  # to load libraries and models on a slow, cold disk
 
@@ -40,26 +48,73 @@ class _SkippedError(Exception):
     """The person wants to type, or the one who asked is gone."""
 
 
+class Service:
+    """Answers requests, one at a time.
+
+    Args:
+        layout: Where everything lives.
+        settings: Gives those in force. Raises ConfigError.
+        look: Has an observer look; leaving the context ends the look.
+        one_shot: The process serves one attempt, so loading time counts more than frame time.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        settings: Callable[[], Settings],
+        look: Callable[[Order], AbstractContextManager[Sight]],
+        one_shot: bool,
+    ) -> None:
+        self.layout = layout
+        self.settings = settings
+        self.look = look
+        self.one_shot = one_shot
+
+    def answer(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> None:
+        """Do what was asked and send the outcome.
+
+        Raises:
+            FaceIdError: The attempt could not be recorded, so there is no outcome.
+            OSError: The client is gone.
+        """
+        if isinstance(request, LetIn):
+            channel.send(Ended(self._let_in(request, peer)))
+            return
+        with contextlib.ExitStack() as cleanup:
+            outcome = Attempt(request, self, channel, peer, cleanup).outcome()
+            channel.send(Ended(outcome.value))
+
+    def _let_in(self, request: LetIn, peer: Peer) -> str:
+        if peer.uid != 0:
+            return Outcome.NOT_PERMITTED.value
+        return NOTED
+
+
 class Attempt:
     """One authentication as it goes along, and what the audit line will say of it.
 
     Args:
         request: Who asks.
-        layout: Where everything lives.
-        channel: The line to the hook.
-        cleanup: Ends the observer, once the reply is on its way: that takes its time.
+        service: Whose attempt it is.
+        channel: The line to the client.
+        peer: The client.
+        cleanup: Ends the look, once the reply is on its way: that takes its time.
     """
 
     def __init__(
         self,
         request: Authenticate,
-        layout: Layout,
+        service: Service,
         channel: Channel,
+        peer: Peer,
         cleanup: contextlib.ExitStack,
     ) -> None:
         self._request = request
-        self._layout = layout
+        self._service = service
+        self._layout = service.layout
         self._channel = channel
+        self._peer = peer
         self._cleanup = cleanup
         self._started = time.monotonic()
         self._facts: dict[str, str | int | float | bool | None] = {}
@@ -94,10 +149,8 @@ class Attempt:
         return outcome
 
     def _authenticate(self) -> Outcome:
-        from pam_faceid.adapters.configuration import load_config
-        from pam_faceid.adapters.models.manifest import load_manifests
-
-        config = load_config(self._layout)
+        settings = self._service.settings()
+        config = settings.config
         limit = config.attempt.timeout_seconds
         self._channel.send(Within(limit + STARTING_SECONDS))
         refusal = policy.admit(
@@ -118,18 +171,17 @@ class Attempt:
         # The store would say so too, but loads a cipher first; and the camera must stay dark.
         if not (self._layout.templates / f"{self._request.user}{TEMPLATE_SUFFIX}").exists():
             return Outcome.NOT_ENROLLED
-        manifest = load_manifests(self._layout)
-        order = wiring.order_for(config, manifest, one_shot=True)
+        order = wiring.order_for(config, settings.manifest, one_shot=self._service.one_shot)
         self._facts["recording"] = bool(order.recording)
         self._say(LOOKING)
-        # Forked before the key is read; and it has the longer way to go.
-        observer = self._cleanup.enter_context(ObserverProcess(order))
-        rule = wiring.decision_rule(config, manifest)
+        # Before the key is read: a forked observer inherits memory; and it has the longer way.
+        sight = self._cleanup.enter_context(self._service.look(order))
+        rule = settings.rule
         template = wiring.template_store(self._layout).load(self._request.user, uid)
         from pam_faceid.core.verification import verify
 
         verdict = verify(
-            self._observations(observer, until=self._started + limit),
+            self._observations(sight, until=self._started + limit),
             template,
             rule=rule,
             matcher=config.matching.matcher,
@@ -141,21 +193,21 @@ class Attempt:
             self._say(ADVICE[verdict.advice])
         return verdict.outcome
 
-    def _observations(self, observer: ObserverProcess, *, until: float) -> Iterator[Observation]:
+    def _observations(self, sight: Sight, *, until: float) -> Iterator[Observation]:
         """Yield what the observer sees until the time is up.
 
         Raises:
-            _SkippedError: The hook said so, or hung up.
+            _SkippedError: The client said so, or hung up.
             FaceIdError: The observer failed or died.
         """
         while True:
-            ready = wait_for_line([self._channel, observer.channel], until=until)
+            ready = wait_for_line([self._channel, sight.channel], until=until)
             if ready is None:
                 return
             if ready is self._channel:
                 self._channel.receive(msgspec.json.Decoder(Skip).decode)
                 raise _SkippedError
-            observation = observer.next()
+            observation = sight.next()
             if observation is None:
                 raise FaceIdError("the camera ended before the attempt did")
             if observation.refusal is None:
@@ -179,21 +231,3 @@ class Attempt:
 
     def _say(self, text: str) -> None:
         self._channel.send(Info(text))
-
-
-def answer(descriptor: int, layout: Layout) -> None:
-    """Read one request from a connected socket and answer it.
-
-    A request that is not in the protocol gets no answer: the hook takes a hang-up as an error.
-    """
-    channel = Channel(socket.socket(fileno=descriptor))
-    try:
-        request = channel.receive(msgspec.json.Decoder(Authenticate).decode)
-        if request is None:
-            return
-        with contextlib.ExitStack() as cleanup:
-            outcome = Attempt(request, layout, channel, cleanup).outcome()
-            channel.send(Ended(outcome.value))
-    except (FaceIdError, OSError):
-        # No record or nobody to tell: silence ends in the password prompt.
-        return

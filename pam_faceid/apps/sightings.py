@@ -1,16 +1,18 @@
-"""observer -> worker: any number of `Seen` and `Unreadable`, at last `Failed` or `Finished`."""
+"""observer -> service, for each look: any number of `Seen` and `Unreadable`, at last `Failed` or
+`Finished`. What it is told is in `apps.order`.
+"""
 
 from __future__ import annotations
 
 from array import array
 
 from pam_faceid.apps.protocol import Message
-from pam_faceid.core.errors import ProtocolError
+from pam_faceid.core.errors import FaceIdError, ProtocolError
 from pam_faceid.core.types import Embedding, Observation, Refusal, SampleQuality
 
 
 class Seen(Message, frozen=True, tag="seen"):
-    """observer -> worker: an observation, with the embedding as little-endian float32."""
+    """observer -> service: an observation, with the embedding as little-endian float32."""
 
     index: int
     captured_at: float
@@ -58,15 +60,20 @@ class Seen(Message, frozen=True, tag="seen"):
 
 
 class Failed(Message, frozen=True, tag="failed"):
-    """observer -> worker: it cannot go on. `error` is the class name in core.errors."""
+    """observer -> service: it cannot go on. `error` is the class name in core.errors."""
 
     error: str
     message: str
     hint: str
 
+    @classmethod
+    def of(cls, error: FaceIdError) -> Failed:
+        """Wrap an error for the wire."""
+        return cls(type(error).__name__, error.message, error.hint)
+
 
 class Unreadable(Message, frozen=True, tag="unreadable"):
-    """observer -> worker: one file of a recording was left out; the rest goes on."""
+    """observer -> service: one file of a recording was left out; the rest goes on."""
 
     name: str
     message: str
@@ -74,4 +81,4 @@ class Unreadable(Message, frozen=True, tag="unreadable"):
 
 
 class Finished(Message, frozen=True, tag="finished"):
-    """observer -> worker: the recording has been seen to its end."""
+    """observer -> service: the recording has been seen to its end, or it was enough."""

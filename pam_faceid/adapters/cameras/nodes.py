@@ -142,7 +142,7 @@ def choose(cameras: Sequence[CameraInfo]) -> CameraInfo:
     )
 
 
-def holders(device: str, *, besides: int = 0) -> list[tuple[int, str]]:
+def holders(device: str, *, besides: int | None = None) -> list[tuple[int, str]]:
     """Return (pid, name) of each other process that has the device open.
 
     Opens no device. Sees every process only as root; without privilege, those of the same user.
@@ -162,7 +162,7 @@ def holders(device: str, *, besides: int = 0) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-def name_holders(error: CameraBusyError, device: str, *, besides: int) -> CameraBusyError:
+def name_holders(error: CameraBusyError, device: str, *, besides: int | None) -> CameraBusyError:
     """Return the error with the processes that use the camera. See `holders`."""
     others = ", ".join(f"{name} ({pid})" for pid, name in holders(device, besides=besides))
     return CameraBusyError(f"{error.message}: {others or 'unknown'}", hint=error.hint)

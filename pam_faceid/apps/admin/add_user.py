@@ -29,7 +29,7 @@ from pam_faceid.core.errors import CameraError, EnrolmentError
 if TYPE_CHECKING:
     from pam_faceid.adapters.accounts import Account
     from pam_faceid.adapters.models.manifest import Manifest
-    from pam_faceid.apps.observer import ObserverProcess
+    from pam_faceid.apps.observer import Sight
     from pam_faceid.core.config import Config
     from pam_faceid.core.enrolment import Enroller
     from pam_faceid.core.types import ReferenceTemplate
@@ -219,7 +219,7 @@ def _score_at(fmr: float, config: Config, manifest: Manifest, otherwise: float) 
 
 
 def _collect(
-    enroller: Enroller, observer: ObserverProcess, config: Config, *, live: bool
+    enroller: Enroller, observer: Sight, config: Config, *, live: bool
 ) -> tuple[int, list[LeftOut]]:
     """Feed observations to the enroller; return the good samples and what was left out."""
     from pam_faceid.core.enrolment import Taken

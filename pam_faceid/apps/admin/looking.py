@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from pam_faceid.apps.observer import ObserverProcess
+    from pam_faceid.apps.observer import Sight
     from pam_faceid.core.config import Config
     from pam_faceid.core.types import Observation
 
@@ -46,7 +46,7 @@ def warn_of_recording(config: Config) -> None:
         click.echo(f"! a recording stands in for the camera: {config.camera.recording}", err=True)
 
 
-def watch(observer: ObserverProcess, *, seconds: float | None) -> Iterator[Observation]:
+def watch(observer: Sight, *, seconds: float | None) -> Iterator[Observation]:
     """Yield observations until the source ends or the time is up.
 
     Args:

@@ -1,0 +1,42 @@
+"""What the sysadmin set, as read at one moment."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pam_faceid.adapters.configuration import load_config
+
+if TYPE_CHECKING:
+    from pam_faceid.adapters.models.manifest import Manifest
+    from pam_faceid.core.policy import DecisionRule
+    from pam_faceid.layout import Layout
+
+
+class Settings:
+    """The configuration, and the models that are there.
+
+    Args:
+        layout: Where both are.
+
+    Raises:
+        ConfigError: The configuration is missing or not valid.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.config = load_config(layout)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Read when it is first wanted: a refusal needs no model. Raises ModelError."""
+        from pam_faceid.adapters.models.manifest import load_manifests
+
+        return load_manifests(self._layout)
+
+    @cached_property
+    def rule(self) -> DecisionRule:
+        """When the evidence is enough. Raises ModelError, ConfigError."""
+        from pam_faceid.apps import wiring
+
+        return wiring.decision_rule(self.config, self.manifest)
