@@ -58,6 +58,11 @@ class Layout:
         return self.root / "var/log/pam_faceid/audit.log"
 
     @property
+    def state(self) -> Path:
+        """faceid-keeper 0700, with one 0600 file a user: failures in a row, last password."""
+        return self.root / "var/lib/pam_faceid/state"
+
+    @property
     def socket(self) -> Path:
         """Where `faceidd` listens, root 0666."""
         return self.root / "run/pam_faceid/socket"
