@@ -34,13 +34,18 @@ class Layout:
 
     @property
     def templates(self) -> Path:
-        """root:faceid 0750, with one root:faceid 0640 file a user."""
+        """root:faceid-keeper 0750, with one root:faceid-keeper 0640 file a user."""
         return self.config_dir / "templates"
 
     @property
     def key_file(self) -> Path:
-        """root 0400, 32 bytes."""
+        """root 0400, 32 bytes; where the key is sealed, this file is not there."""
         return self.config_dir / "template.key"
+
+    @property
+    def sealed_key(self) -> Path:
+        """root 0400, the key as an encrypted credential of systemd."""
+        return self.config_dir / "template.cred"
 
     @property
     def models(self) -> Path:

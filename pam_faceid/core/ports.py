@@ -99,6 +99,13 @@ class KeyProvider(Protocol):
             VaultError: It is missing, or not as private as it must be.
         """
 
+    def next_key(self) -> bytearray | None:
+        """Return the key that a rotation is going over to; None when there is none.
+
+        Raises:
+            VaultError: It is there and cannot be read.
+        """
+
 
 class AuditLog(Protocol):
     """One line an attempt, durable before the reply is sent."""
