@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from pam_faceid.core.errors import ConfigError
+from pam_faceid.core.hours import parse_hours
 
 Pixels = Annotated[int, Meta(ge=1, le=16384)]
 UnitInterval = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -121,14 +123,48 @@ class EnrolmentConfig(Section, frozen=True):
     timeout_seconds: Annotated[float, Meta(gt=0.0, le=600.0)] = 60.0
 
 
+class AccessConfig(Section, frozen=True):
+    """`[access]`: who may use the face, and how the machine stands.
+
+    Args:
+        root: Whether the account of root may.
+        excluded_users: Login names that may not.
+        excluded_groups: Groups whose members may not.
+        closed_lid: Whether it may be used with the lid closed: at a dock, with another camera.
+    """
+
+    root: bool = False
+    excluded_users: tuple[str, ...] = ()
+    excluded_groups: tuple[str, ...] = ()
+    closed_lid: bool = False
+
+
+class PasswordConfig(Section, frozen=True):
+    """`[password]`: when the password has to be used before the face. `docs/policy.md` argues it.
+
+    Args:
+        after_boot: After each start of the machine.
+        every_hours: After so long since the password was last used; 0: never for that.
+        unused_days: After so long in which neither face nor password was used; 0: never for that.
+    """
+
+    after_boot: bool = True
+    every_hours: Annotated[int, Meta(ge=0, le=8760)] = 72
+    unused_days: Annotated[int, Meta(ge=0, le=365)] = 2
+
+
 class ServiceConfig(Section, frozen=True):
-    """`[services.NAME]`: what one PAM service may do.
+    """`[services.NAME]`: what one PAM service may do, or all whose names match a pattern.
 
     Args:
         enabled: False turns the face off for this service without touching pam.d.
+        confirm: "enter" wants the Enter key after a match, before anything opens.
+        hours: Local times at which the face may be used, as `core.hours` reads them; empty: always.
     """
 
     enabled: bool = True
+    confirm: Literal["none", "enter"] = "none"
+    hours: str = ""
 
 
 class Config(Section, frozen=True):
@@ -140,11 +176,24 @@ class Config(Section, frozen=True):
     matching: MatchingConfig = MatchingConfig()
     attempt: AttemptConfig = AttemptConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
+    access: AccessConfig = AccessConfig()
+    password: PasswordConfig = PasswordConfig()
     services: dict[str, ServiceConfig] = {}
 
-    def service_enabled(self, service: str) -> bool:
+    def service(self, name: str) -> ServiceConfig:
+        """Return the one table that counts for a PAM service.
+
+        Its exact name comes first, then the longest pattern that matches it, and of two as long
+        the one that comes first in the file. Tables do not add up.
+        """
+        if name in self.services:
+            return self.services[name]
+        patterns = [pattern for pattern in self.services if fnmatchcase(name, pattern)]
+        return self.services[max(patterns, key=len)] if patterns else ServiceConfig()
+
+    def service_enabled(self, name: str) -> bool:
         """Whether the face may be used for a PAM service."""
-        return self.services.get(service, ServiceConfig()).enabled
+        return self.service(name).enabled
 
 
 DEFAULT_TARGET_FMR = 1e-5
@@ -179,6 +228,7 @@ def parse_config(mapping: Mapping[str, object], *, origin: str) -> Config:
             f"{origin}{at}: {message}", hint="see pam_faceid.toml(5); faceid-admin config check"
         ) from error
     _check_matching(config.matching, origin)
+    _check_hours(config.services, origin)
     if config.quality.min_brightness >= config.quality.max_brightness:
         raise ConfigError(
             f"{origin} [quality]: min_brightness must be lower than max_brightness",
@@ -208,6 +258,17 @@ def _wrong_service(services: Mapping[str, object]) -> str:
         except msgspec.ValidationError:
             return name
     return "*"
+
+
+def _check_hours(services: Mapping[str, ServiceConfig], origin: str) -> None:
+    for name, service in services.items():
+        try:
+            parse_hours(service.hours)
+        except ValueError as error:
+            raise ConfigError(
+                f"{origin} [services.{name}.hours]: {error}",
+                hint='write it like hours = "mon-fri 07:00-19:00, sat 09:00-12:00"',
+            ) from error
 
 
 def _check_matching(matching: MatchingConfig, origin: str) -> None:

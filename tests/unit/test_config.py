@@ -10,6 +10,7 @@ from pam_faceid.core.config import (
     DEFAULT_TARGET_FMR,
     Config,
     MatchingConfig,
+    ServiceConfig,
     parse_config,
     target_fmr,
 )
@@ -118,6 +119,8 @@ NUMBERS = [
     ("attempt", "timeout_seconds"),
     ("enrolment", "references"),
     ("enrolment", "timeout_seconds"),
+    ("password", "every_hours"),
+    ("password", "unused_days"),
 ]
 
 
@@ -135,7 +138,8 @@ def test_every_number_of_the_configuration_is_tested_above() -> None:
         for section in Config.__struct_fields__
         if section != "services"
         for key, value in _defaults(section).items()
-        if isinstance(value, int | float) or key in ("threshold", "target_fmr")
+        if (isinstance(value, int | float) and not isinstance(value, bool))
+        or key in ("threshold", "target_fmr")
     }
     assert numbers == set(NUMBERS)
 
@@ -157,9 +161,54 @@ def test_more_agreeing_than_refusing_frames_is_refused() -> None:
 
 def test_a_service_that_is_not_named_is_enabled() -> None:
     config = parse_config({"services": {"sudo": {"enabled": False}, "login": {}}}, origin="FILE")
-    assert not config.service_enabled("sudo")
-    assert config.service_enabled("login")
-    assert config.service_enabled("gdm-password")
+    assert not config.service("sudo").enabled
+    assert config.service("login").enabled
+    assert config.service("gdm-password").enabled
+
+
+@pytest.mark.parametrize(
+    ("service", "counts"),
+    [
+        ("sudo", "sudo"),
+        ("sudo-i", "sudo*"),
+        ("gdm-password", "gdm-pass*"),
+        ("gdm-autologin", "gdm-*"),
+        ("vlock", "*"),
+        ("xdm-np", "?dm-np"),
+        ("ydm-np", "?dm-np"),
+    ],
+)
+def test_the_exact_name_counts_first_and_then_the_longest_pattern(
+    service: str, counts: str
+) -> None:
+    """Also where the longest is neither first nor last in the file."""
+    names = ["*", "gdm-*", "gdm-pass*", "g*", "sudo*", "sudo", "?dm-np", "[xy]d*"]
+    config = parse_config(
+        {"services": {name: {"enabled": name == counts} for name in names}}, origin="FILE"
+    )
+    assert config.service(service).enabled
+
+
+def test_of_two_patterns_as_long_the_first_counts() -> None:
+    config = parse_config(
+        {"services": {"*udo": {"enabled": False}, "sud*": {"confirm": "enter"}}}, origin="FILE"
+    )
+    assert config.service("sudo") == ServiceConfig(enabled=False)
+
+
+def test_tables_of_services_do_not_add_up() -> None:
+    config = parse_config(
+        {"services": {"*": {"confirm": "enter"}, "sudo": {"hours": "08:00-12:00"}}}, origin="FILE"
+    )
+    assert config.service("sudo").confirm == "none"
+
+
+@pytest.mark.parametrize(
+    "hours", ["8-12", "08:00", "24:00-25:00", "08:00-08:00", "08:61-09:00", "someday 08:00-09:00"]
+)
+def test_hours_that_cannot_be_read_name_the_service(hours: str) -> None:
+    found = message({"services": {"login": {}, "sudo*": {"hours": f"mon 07:00-08:00, {hours}"}}})
+    assert found.startswith("FILE [services.sudo*.hours]: ")
 
 
 def test_a_configuration_cannot_be_changed() -> None:

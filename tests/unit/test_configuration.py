@@ -43,7 +43,7 @@ def test_what_is_set_is_read(layout: Layout) -> None:
     )
     config = load_config(layout)
     assert config.matching.threshold == 0.5
-    assert not config.service_enabled("gdm-password")
+    assert not config.service("gdm-password").enabled
     assert config.service_enabled("sudo")
 
 
