@@ -59,8 +59,18 @@ class Layout:
 
     @property
     def audit_log(self) -> Path:
-        """root 0600, one line an attempt."""
+        """faceid-keeper 0600 in its own directory of 0750, one line an attempt."""
         return self.root / "var/log/pam_faceid/audit.log"
+
+    @property
+    def audit_chain(self) -> Path:
+        """faceid-keeper 0600: the key of the log's next line, where the log is sealed."""
+        return self.root / "var/lib/pam_faceid/audit.chain"
+
+    @property
+    def audit_keys(self) -> Path:
+        """root 0400: what checks the sealed log; better kept on another machine."""
+        return self.config_dir / "audit.keys"
 
     @property
     def state(self) -> Path:
