@@ -91,3 +91,22 @@ class Layout:
     def pam_d(self) -> Path:
         """The PAM service files."""
         return self.root / "etc/pam.d"
+
+    @property
+    def proc(self) -> Path:
+        """What the kernel shows of processes; the machine's own unless the tree has one."""
+        return self._of_machine("proc")
+
+    @property
+    def sys(self) -> Path:
+        """What the kernel shows of devices; the machine's own unless the tree has one."""
+        return self._of_machine("sys")
+
+    @property
+    def logind(self) -> Path:
+        """What logind writes of sessions; the machine's own unless the tree has one."""
+        return self._of_machine("run/systemd")
+
+    def _of_machine(self, name: str) -> Path:
+        own = self.root / name
+        return own if own.is_dir() else Path("/", name)

@@ -48,6 +48,10 @@ class AuditError(FaceIdError):
     """The record of an attempt cannot be written, so there is no match."""
 
 
+class StateError(FaceIdError):
+    """What is remembered of a person's attempts cannot be believed, read or written."""
+
+
 class PrivilegeError(FaceIdError):
     """A privilege that must be given up could not be, or one that is needed is not there."""
 
