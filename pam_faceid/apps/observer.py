@@ -69,8 +69,7 @@ class Observer:
         except OSError as error:
             raise errors.FaceIdError("the observer is gone") from error
         finally:
-            for file in order.recording:
-                os.close(file.fd)
+            _close_files(order)
         return Sight(self, order)
 
     def is_waiting(self) -> bool:
@@ -85,9 +84,7 @@ class Observer:
         self._closed = True
         self.channel.close()
         if self.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            _kill(self.pid)
 
 
 class Sight:
@@ -99,6 +96,7 @@ class Sight:
         self._observer = observer
         self._embedder = order.embedder
         self._device = order.camera.device
+        self._files = 0 if order.loop else len(order.recording)
         self._ended = False
 
     def observations(self) -> Iterator[Observation]:
@@ -131,6 +129,8 @@ class Sight:
                 self._ended = True
                 raise self._failure(message)
             if isinstance(message, sightings.Unreadable):
+                if len(self.unreadable) >= self._files:
+                    raise errors.ProtocolError("the observer named more files than it was given")
                 self.unreadable.append(message)
                 continue
             observation: Observation = message.observation(
@@ -138,16 +138,19 @@ class Sight:
             )
             return observation
 
-    def settle(self) -> None:
-        """Say that it was enough and wait until the camera is released, if that is soon."""
-        if self._ended:
-            return
+    def settle(self) -> bool:
+        """Say that it was enough and wait until the camera is released.
+
+        Returns:
+            Whether it was, soon: what else the process says belongs to this look, not to the next.
+        """
         until = time.monotonic() + SETTLING_SECONDS
         with contextlib.suppress(errors.FaceIdError, OSError):
-            self.channel.send(Enough())
-            while wait_for_line([self.channel], until=until) is not None:
-                if self.next() is None:
-                    return
+            if not self._ended:
+                self.channel.send(Enough())
+            while not self._ended and wait_for_line([self.channel], until=until) is not None:
+                self.next()
+        return self._ended
 
     def _failure(self, message: Failed) -> errors.FaceIdError:
         error = _error(message.error, message.message, message.hint)
@@ -172,21 +175,40 @@ class WarmObserver:
     @contextlib.contextmanager
     def look(self, order: Order) -> Iterator[Sight]:
         """Look once, and be ready for the next look at the end."""
-        if self._observer is not None and not self._observer.is_waiting():
-            self.drop()  # it died meanwhile, or has not released the camera
-        if self._observer is None:
-            self._observer = self._start()
-        sight = self._observer.look(order)
+        try:
+            observer = self._waiting()
+        except BaseException:
+            _close_files(order)
+            raise
+        try:
+            sight = observer.look(order)
+        except BaseException:
+            self.drop()
+            raise
         try:
             yield sight
         finally:
-            sight.settle()
+            # A frame of this look, taken for one of the next, would let in whoever just left.
+            if not sight.settle():
+                self.drop()
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is a process, which holds models."""
+        return self._observer is not None
 
     def drop(self) -> None:
         """End the process, which gives the memory of the models back."""
         if self._observer is not None:
             self._observer.close()
             self._observer = None
+
+    def _waiting(self) -> Observer:
+        if self._observer is not None and not self._observer.is_waiting():
+            self.drop()  # it died meanwhile, or speaks unasked
+        if self._observer is None:
+            self._observer = self._start()
+        return self._observer
 
 
 def fork_observer() -> Observer:
@@ -215,10 +237,30 @@ def spawn_observer() -> Observer:
             [sys.executable, "-I", "-B", "-m", SERVICE_MODULE],
             LIBRARY_ENVIRONMENT,
             file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
+            setsid=True,  # a Ctrl-C is the service's to judge
             setsigmask=[],
             setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE],
         )
     return Observer(ours, pid=pid)
+
+
+def start_observer(path: Path) -> Observer:
+    """Reach the observer of the system where there is one, else start one.
+
+    Args:
+        path: Where the system would have it.
+
+    Raises:
+        FaceIdError: It cannot be reached, or there is none and only root could start another.
+    """
+    if path.exists():
+        return connect_observer(path)
+    # As this user it could read what this process may: the key and every template.
+    if os.geteuid() != 0:
+        raise errors.FaceIdError(
+            f"there is no observer at {path}", hint="systemctl enable --now faceid-observer.socket"
+        )
+    return spawn_observer()
 
 
 def connect_observer(path: Path) -> Observer:
@@ -296,6 +338,21 @@ def become_observer(connection: socket.socket, parent: int | None) -> NoReturn:
     from pam_faceid.apps import eyes
 
     eyes.serve(channel)
+
+
+def _close_files(order: Order) -> None:
+    for file in order.recording:
+        os.close(file.fd)
+
+
+def _kill(pid: int) -> None:
+    """Kill and collect a child; one that a driver holds in the kernel is left to die later."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    handle = os.pidfd_open(pid)
+    select.select([handle], [], [], SETTLING_SECONDS)
+    os.close(handle)
+    os.waitpid(pid, os.WNOHANG)
 
 
 def _most_descriptors() -> int:

@@ -21,6 +21,7 @@ from pam_faceid.core.errors import ProtocolError
 
 MAX_REQUEST_BYTES: Final = 4096
 MAX_LINE_BYTES: Final = 1 << 16
+LINE_SECONDS: Final = 2.0  # from the first byte of a line to its last
 NOTED: Final = "noted"  # the outcome of a `LetIn`
 
 T = TypeVar("T")
@@ -149,11 +150,17 @@ class Channel:
         """Wait for one line and decode it; None when the other side is gone.
 
         Raises:
-            ProtocolError: The line is too long or not what was expected.
+            ProtocolError: The line is too long, too slow or not what was expected.
         """
+        until = None
         while not self.has_line():
             if len(self._pending) > self._max_line:
                 raise ProtocolError("a line is longer than the protocol allows")
+            if self._pending:
+                # Who sends a byte now and then must not hold whoever waits for the line.
+                until = until or time.monotonic() + LINE_SECONDS
+                if not select.select([self], [], [], max(0.0, until - time.monotonic()))[0]:
+                    raise ProtocolError("a line did not arrive whole in time")
             if not self._read():
                 return None
         line, _, self._pending = self._pending.partition(b"\n")
@@ -191,7 +198,12 @@ class Channel:
 
 
 def wait_for_line(channels: list[Channel], *, until: float | None) -> Channel | None:
-    """Return the first channel that has something to read, or None at `until` (monotonic)."""
+    """Return the first channel that has something to read, or None at `until` (monotonic).
+
+    The time counts first: who never stops sending does not stop the clock.
+    """
+    if until is not None and time.monotonic() >= until:
+        return None
     for channel in channels:
         if channel.has_line():
             return channel

@@ -153,6 +153,17 @@ class PasswordConfig(Section, frozen=True):
     unused_days: Annotated[int, Meta(ge=0, le=365)] = 2
 
 
+class AuditConfig(Section, frozen=True):
+    """`[audit]`: the record of attempts. `docs/audit.md` says what is in it.
+
+    Args:
+        chain: Whether an attempt counts only when its record can be sealed, so that nobody can
+            unseal the log by removing the head of its chain.
+    """
+
+    chain: bool = False
+
+
 class ServiceConfig(Section, frozen=True):
     """`[services.NAME]`: what one PAM service may do, or all whose names match a pattern.
 
@@ -167,6 +178,16 @@ class ServiceConfig(Section, frozen=True):
     hours: str = ""
 
 
+class DaemonConfig(Section, frozen=True):
+    """`[daemon]`: the service that answers between attempts.
+
+    Args:
+        idle_seconds: How long loaded models outlive the last attempt.
+    """
+
+    idle_seconds: Annotated[float, Meta(ge=0.0, le=86400.0)] = 600.0
+
+
 class Config(Section, frozen=True):
     """Everything that a sysadmin can set."""
 
@@ -178,6 +199,8 @@ class Config(Section, frozen=True):
     enrolment: EnrolmentConfig = EnrolmentConfig()
     access: AccessConfig = AccessConfig()
     password: PasswordConfig = PasswordConfig()
+    daemon: DaemonConfig = DaemonConfig()
+    audit: AuditConfig = AuditConfig()
     services: dict[str, ServiceConfig] = {}
 
     def service(self, name: str) -> ServiceConfig:

@@ -121,6 +121,7 @@ NUMBERS = [
     ("enrolment", "timeout_seconds"),
     ("password", "every_hours"),
     ("password", "unused_days"),
+    ("daemon", "idle_seconds"),
 ]
 
 
