@@ -26,10 +26,10 @@ THREADS: Final = 2  # of one run; nets as small as these do not divide further
 
 def template_store(layout: Layout) -> TemplateStore:
     """Return the sealed templates of this machine."""
-    from pam_faceid.adapters.vault.keys import KeyFile
+    from pam_faceid.adapters.vault.keys import key_provider
     from pam_faceid.adapters.vault.templates import SealedTemplateStore
 
-    return SealedTemplateStore(layout.templates, KeyFile(layout.key_file))
+    return SealedTemplateStore(layout.templates, key_provider(layout))
 
 
 def audit_log(layout: Layout) -> AuditLog:

@@ -126,12 +126,21 @@ def test_files_and_directory_are_as_private_as_promised(
 
 
 @pytest.mark.root
-def test_the_service_group_can_read_what_root_stored(
-    enrolled: SealedTemplateStore, directory: Path
+def test_the_keepers_group_can_read_what_root_stored_and_the_observers_cannot(
+    store: SealedTemplateStore, directory: Path
 ) -> None:
-    group = grp.getgrnam("faceid").gr_gid
-    assert directory.stat().st_gid == group
+    """Also in a directory of an older version; root alone, where there is no such account."""
+    try:
+        group = grp.getgrnam("faceid-keeper").gr_gid
+    except KeyError:
+        group = os.getegid()
+    directory.mkdir()
+    os.chown(directory, 0, grp.getgrnam("faceid").gr_gid)
+    directory.chmod(0o750)
+    store.save(template(), replace=False)
     assert (directory / "alice.template").stat().st_gid == group
+    if group != os.getegid():
+        assert directory.stat().st_gid == group
 
 
 def test_nobody_is_enrolled_before_the_directory_exists(store: SealedTemplateStore) -> None:

@@ -35,6 +35,11 @@ _UID: Final = struct.Struct(">I")
 _LENGTH: Final = struct.Struct(">I")
 _CHECKSUM: Final = struct.Struct(">I")
 _MAX_TEXT: Final = 255
+_AGAIN: Final = "enrol its user again: faceid-admin add-user NAME --replace"
+
+
+class WrongKeyError(VaultError):
+    """A template was sealed with another template key."""
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -114,9 +119,9 @@ def unseal(
         The model id and the body.
 
     Raises:
+        WrongKeyError: It was made with another key.
         VaultError: It is not a template, of another format version, truncated, damaged, another
-            user's, made for another user id or with another key, or it was altered. Each has a
-            message of its own.
+            user's, made for another user id, or it was altered. Each has a message of its own.
     """
     _check_key(key)
     again = f"enrol again: faceid-admin add-user {user} --replace"
@@ -132,7 +137,7 @@ def unseal(
             hint=f"the account was made anew, perhaps for someone else; {again}",
         )
     if header.key_check != _key_check(key):
-        raise VaultError(
+        raise WrongKeyError(
             f"{origin} was sealed with another template key",
             hint=f"restore the key file that belongs to it, or {again}",
         )
@@ -145,6 +150,31 @@ def unseal(
             f"{origin} was altered by someone without the template key",
             hint=f"find out who can write there; {again}",
         ) from error
+
+
+def reseal(
+    data: bytes, *, key: bytes | bytearray, new_key: bytes | bytearray, origin: str
+) -> bytes:
+    """Seal a template with another key, for the user and the user id that it has.
+
+    Raises:
+        WrongKeyError: It was not sealed with `key`.
+        VaultError: It does not open, as `unseal` says.
+    """
+    _, header = _parse(data, origin=origin, again=_AGAIN)
+    model_id, plaintext = unseal(data, key=key, user=header.user, uid=header.uid, origin=origin)
+    return seal(plaintext, key=new_key, user=header.user, uid=header.uid, model_id=model_id)
+
+
+def check_opens(data: bytes, *, key: bytes | bytearray, origin: str) -> None:
+    """Check that a key opens a template, whoever it is of. Raises VaultError as `unseal`."""
+    _, header = _parse(data, origin=origin, again=_AGAIN)
+    unseal(data, key=key, user=header.user, uid=header.uid, origin=origin)
+
+
+def key_id(key: bytes | bytearray) -> str:
+    """Return 16 hexadecimal digits that tell keys apart; every template carries them in clear."""
+    return _key_check(key).hex()
 
 
 def wipe(key: bytearray) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,10 +21,17 @@ from pam_faceid.adapters.safe_files import (
     write_atomically,
 )
 from pam_faceid.adapters.vault.body import decode, encode
-from pam_faceid.adapters.vault.sealing import seal, unseal, wipe
+from pam_faceid.adapters.vault.sealing import (
+    WrongKeyError,
+    check_opens,
+    reseal,
+    seal,
+    unseal,
+    wipe,
+)
 from pam_faceid.core.errors import FaceIdError, NotEnrolledError, VaultError
 from pam_faceid.core.types import ReferenceTemplate
-from pam_faceid.layout import SERVICE_USER, TEMPLATE_SUFFIX
+from pam_faceid.layout import KEEPER_USER, TEMPLATE_SUFFIX
 
 if TYPE_CHECKING:
     from pam_faceid.core.ports import KeyProvider
@@ -53,18 +63,11 @@ class SealedTemplateStore:
             VaultError: It is there and must not be believed; the message says why.
         """
         path = template_path(self._directory, user)
-        with refused_as(VaultError):
-            try:
-                data = read_private(
-                    path, owner_uid=os.geteuid(), max_mode=FILE_MODE, max_bytes=_MAX_FILE_BYTES
-                )
-            except FileMissingError as error:
-                raise _not_enrolled(user) from error
-        key = self._keys.key()
         try:
-            model_id, plaintext = unseal(data, key=key, user=user, uid=uid, origin=str(path))
-        finally:
-            wipe(key)
+            model_id, plaintext = self._unseal(path, user=user, uid=uid)
+        except WrongKeyError:
+            # A rotation that ended between the two reads has changed both.
+            model_id, plaintext = self._unseal(path, user=user, uid=uid)
         try:
             return decode(plaintext, user=user, uid=uid, model_id=model_id)
         except FaceIdError as error:
@@ -74,47 +77,25 @@ class SealedTemplateStore:
             ) from error
 
     def save(self, template: ReferenceTemplate, *, replace: bool) -> None:
-        """Seal and store one template atomically.
+        """Seal and store one template atomically. Waits for a rotation that is running.
 
         Raises:
             VaultError: It exists and `replace` is false, or it cannot be written.
         """
         path = template_path(self._directory, template.user)
-        key = self._keys.key()
-        try:
-            data = seal(
-                encode(template),
-                key=key,
-                user=template.user,
-                uid=template.uid,
-                model_id=template.model_id,
-            )
-        finally:
-            wipe(key)
         with refused_as(VaultError):
-            try:
-                group = _service_group()
-                _make_directory(self._directory, group=group)
-                write_atomically(
-                    path,
-                    data,
-                    mode=FILE_MODE,
-                    owner_uid=os.geteuid(),
-                    group=group,
-                    replace=replace,
-                )
-            except FileTakenError as error:
-                raise VaultError(
-                    f"{template.user!r} is enrolled already, in {path}",
-                    hint=f"to enrol anew: faceid-admin add-user {template.user} --replace",
-                ) from error
+            _make_directory(self._directory, group=_keeper_group())
+            with self._locked(fcntl.LOCK_SH):
+                self._seal_and_write(path, template, replace=replace)
 
     def remove(self, user: str) -> None:
         """Delete one template. Raises NotEnrolledError when there is none."""
         path = template_path(self._directory, user)
         with refused_as(VaultError):
             try:
-                remove_durably(path, owner_uid=os.geteuid())
+                # Else a rotation that has read the template would bring it back.
+                with self._locked(fcntl.LOCK_SH):
+                    remove_durably(path, owner_uid=os.geteuid())
             except FileMissingError as error:
                 raise _not_enrolled(user) from error
 
@@ -137,6 +118,108 @@ class SealedTemplateStore:
             name.removesuffix(TEMPLATE_SUFFIX) for name in names if name.endswith(TEMPLATE_SUFFIX)
         )
         return sorted(user for user in users if _USER.fullmatch(user))
+
+    @contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Keep every other process from adding or removing templates, for a rotation.
+
+        Raises:
+            VaultError: Another process is at it.
+        """
+        with refused_as(VaultError):
+            _make_directory(self._directory, group=_keeper_group())
+            with self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                self._sweep()
+                yield
+
+    def reseal(self, user: str, *, key: bytearray, new_key: bytearray) -> None:
+        """Seal one template with another key, whether or not its account is still there.
+
+        Raises:
+            WrongKeyError: `key` does not open it.
+            VaultError: It is damaged, or cannot be read or written.
+        """
+        path = template_path(self._directory, user)
+        data = reseal(self._read(path, user), key=key, new_key=new_key, origin=str(path))
+        with refused_as(VaultError):
+            self._write(path, data, replace=True)
+
+    def check_opens(self, user: str, key: bytearray) -> None:
+        """Check that a key opens one template. Raises as `reseal`."""
+        path = template_path(self._directory, user)
+        check_opens(self._read(path, user), key=key, origin=str(path))
+
+    def _unseal(self, path: Path, *, user: str, uid: int) -> tuple[str, bytes]:
+        data = self._read(path, user)
+        key = self._keys.key()
+        try:
+            return unseal(data, key=key, user=user, uid=uid, origin=str(path))
+        except WrongKeyError:
+            next_key = self._keys.next_key()
+            if next_key is None:
+                raise
+        finally:
+            wipe(key)
+        try:
+            return unseal(data, key=next_key, user=user, uid=uid, origin=str(path))
+        finally:
+            wipe(next_key)
+
+    def _seal_and_write(self, path: Path, template: ReferenceTemplate, *, replace: bool) -> None:
+        key = self._keys.key()
+        try:
+            data = seal(
+                encode(template),
+                key=key,
+                user=template.user,
+                uid=template.uid,
+                model_id=template.model_id,
+            )
+        finally:
+            wipe(key)
+        try:
+            self._write(path, data, replace=replace)
+        except FileTakenError as error:
+            raise VaultError(
+                f"{template.user!r} is enrolled already, in {path}",
+                hint=f"to enrol anew: faceid-admin add-user {template.user} --replace",
+            ) from error
+
+    def _read(self, path: Path, user: str) -> bytes:
+        with refused_as(VaultError):
+            try:
+                return read_private(
+                    path, owner_uid=os.geteuid(), max_mode=FILE_MODE, max_bytes=_MAX_FILE_BYTES
+                )
+            except FileMissingError as error:
+                raise _not_enrolled(user) from error
+
+    def _write(self, path: Path, data: bytes, *, replace: bool) -> None:
+        write_atomically(
+            path,
+            data,
+            mode=FILE_MODE,
+            owner_uid=os.geteuid(),
+            group=_keeper_group(),
+            replace=replace,
+        )
+
+    def _sweep(self) -> None:
+        """Remove the unfinished copies that killed processes left."""
+        for path in self._directory.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        with open_directory(self._directory, owner_uid=os.geteuid()) as fd:
+            try:
+                fcntl.flock(fd, how)
+            except BlockingIOError as error:
+                raise VaultError(
+                    "another faceid-admin is changing the templates or their key",
+                    hint="wait for it to end",
+                ) from error
+            yield
 
 
 def check_user_name(user: str) -> None:
@@ -181,24 +264,29 @@ def _not_enrolled(user: str) -> NotEnrolledError:
     )
 
 
-def _service_group() -> int | None:
+def _keeper_group() -> int | None:
     """Return the group that may read sealed templates; None when it is not ours to give."""
     if os.geteuid() != 0:
         return None
     try:
-        return grp.getgrnam(SERVICE_USER).gr_gid
+        return grp.getgrnam(KEEPER_USER).gr_gid
     except KeyError:
         return None
 
 
 def _make_directory(directory: Path, *, group: int | None) -> None:
+    """Make the directory, or let the keeper's group into one of an older version."""
     try:
-        directory.mkdir(mode=DIRECTORY_MODE & ~0o077)
+        try:
+            directory.mkdir(mode=DIRECTORY_MODE & ~0o077)
+        except FileExistsError:
+            with open_directory(directory, owner_uid=os.geteuid()) as fd:
+                if group is not None and os.fstat(fd).st_gid != group:
+                    os.fchown(fd, -1, group)
+            return
         if group is not None:
             os.chown(directory, -1, group)
         directory.chmod(DIRECTORY_MODE)
-    except FileExistsError:
-        return
     except OSError as error:
         raise VaultError(
             f"cannot make {directory}: {error.strerror}", hint="run install.sh"

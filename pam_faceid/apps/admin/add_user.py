@@ -106,7 +106,7 @@ def add_user(
     from pam_faceid.adapters.accounts import find_account
     from pam_faceid.adapters.configuration import load_config
     from pam_faceid.adapters.models.manifest import load_manifests
-    from pam_faceid.adapters.vault.keys import KeyFile
+    from pam_faceid.adapters.vault.keys import key_provider
     from pam_faceid.adapters.vault.sealing import wipe
     from pam_faceid.apps.observer import open_observer
     from pam_faceid.core.enrolment import Enroller, stricter
@@ -136,7 +136,7 @@ def add_user(
     watched = structs.replace(config, quality=stricter(config.quality))
     with open_observer(watched, admin.layout, recording=paths) as observer:
         # Before anybody has to hold still for a template that could not be sealed.
-        wipe(KeyFile(admin.layout.key_file).key())
+        wipe(key_provider(admin.layout).key())
         good, left_out = _collect(enroller, observer, config, live=paths is None)
     if not json_wanted:
         for item in left_out:

@@ -44,12 +44,13 @@ def threshold(layout: Layout) -> Iterator[Finding]:
 
 
 def key(layout: Layout) -> Iterator[Finding]:
-    """The template key: owner, mode, length."""
-    from pam_faceid.adapters.vault.keys import KeyFile
+    """The template key: whether it is there, private, and opens on this machine."""
+    from pam_faceid.adapters.vault.keys import key_provider
     from pam_faceid.adapters.vault.sealing import wipe
 
-    wipe(KeyFile(layout.key_file).key())
-    yield Finding(State.OK, f"{layout.key_file} is there and root's alone")
+    wipe(key_provider(layout).key())
+    place = layout.key_file if layout.key_file.exists() else layout.sealed_key
+    yield Finding(State.OK, f"{place} is there and root's alone")
 
 
 def templates(layout: Layout) -> Iterator[Finding]:
