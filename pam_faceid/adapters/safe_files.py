@@ -122,7 +122,14 @@ def read_private(path: Path, *, owner_uid: int, max_mode: int, max_bytes: int) -
 
 
 def write_atomically(
-    path: Path, data: bytes, *, mode: int, owner_uid: int, group: int | None, replace: bool
+    path: Path,
+    data: bytes,
+    *,
+    mode: int,
+    owner_uid: int,
+    group: int | None,
+    replace: bool,
+    owner: int | None = None,
 ) -> None:
     """Write a whole file so that a reader, or a power cut, finds the old one or the new one.
 
@@ -134,9 +141,10 @@ def write_atomically(
         path: In a directory that passes `open_directory`.
         data: The whole content.
         mode: Permission bits.
-        owner_uid: Who may own the directory, besides root; the file belongs to the process's user.
+        owner_uid: Who may own the directory, besides root.
         group: Group id of the new file; None for the process's own.
         replace: False refuses an existing file, also one that another process makes meanwhile.
+        owner: User id of the new file, which only root can choose; None for the process's own.
 
     Raises:
         FileTakenError: The file is there and `replace` is false.
@@ -145,7 +153,8 @@ def write_atomically(
     with open_directory(path.parent, owner_uid=owner_uid) as directory:
         temporary = f".{path.name}.{os.urandom(8).hex()}.tmp"
         try:
-            _write_durably(temporary, data, mode=mode, group=group, directory=directory)
+            owners = (-1 if owner is None else owner, -1 if group is None else group)
+            _write_durably(temporary, data, mode=mode, owners=owners, directory=directory)
             if replace:
                 os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
             else:
@@ -170,15 +179,24 @@ def remove_durably(path: Path, *, owner_uid: int) -> None:
     """
     with open_directory(path.parent, owner_uid=owner_uid) as directory:
         try:
-            with os.scandir(directory) as entries:
-                names = [entry.name for entry in entries]
-            for name in names:
-                if name.startswith(f".{path.name}.") and name.endswith(".tmp"):
-                    os.unlink(name, dir_fd=directory)
+            _remove_unfinished(path.name, directory)
             os.unlink(path.name, dir_fd=directory)
             os.fsync(directory)
         except OSError as error:
             raise _cannot("remove", path, error) from error
+
+
+def remove_unfinished(path: Path, *, owner_uid: int) -> None:
+    """Remove what a killed `write_atomically` left, when no other can be at work.
+
+    Raises:
+        FileRefusedError: The directory is not safe, or a file cannot be removed.
+    """
+    with open_directory(path.parent, owner_uid=owner_uid) as directory:
+        try:
+            _remove_unfinished(path.name, directory)
+        except OSError as error:
+            raise _cannot("clear the way for", path, error) from error
 
 
 def check_regular(path: Path, status: os.stat_result, *, owner_uid: int, max_mode: int) -> None:
@@ -202,13 +220,23 @@ def check_regular(path: Path, status: os.stat_result, *, owner_uid: int, max_mod
         )
 
 
-def _write_durably(name: str, data: bytes, *, mode: int, group: int | None, directory: int) -> None:
+def _remove_unfinished(name: str, directory: int) -> None:
+    with os.scandir(directory) as entries:
+        found = [entry.name for entry in entries]
+    for other in found:
+        if other.startswith(f".{name}.") and other.endswith(".tmp"):
+            os.unlink(other, dir_fd=directory)
+
+
+def _write_durably(
+    name: str, data: bytes, *, mode: int, owners: tuple[int, int], directory: int
+) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
     fd = os.open(name, flags, mode & stat.S_IRWXU, dir_fd=directory)
     try:
         # The group's bits come only once the right group owns the file.
-        if group is not None:
-            os.fchown(fd, -1, group)
+        if owners != (-1, -1):
+            os.fchown(fd, *owners)
         os.fchmod(fd, mode)
         rest = memoryview(data)
         while rest:

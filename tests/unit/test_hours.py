@@ -70,5 +70,5 @@ def test_no_text_is_no_span() -> None:
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not|has no length"):
+    with pytest.raises(ValueError, match=r"is not|has no length"):
         parse_hours(text)

@@ -20,6 +20,7 @@ from pam_faceid.adapters.safe_files import (
     open_directory,
     read_private,
     remove_durably,
+    remove_unfinished,
     write_atomically,
 )
 
@@ -294,3 +295,18 @@ def test_a_read_only_disk_is_named(tiny_disk: Path) -> None:
         write(tiny_disk / "file", b"new")
     assert "mount it writable" in refusal.value.hint
     assert read(tiny_disk / "file") == b"old"
+
+
+@pytest.mark.root
+def test_root_may_give_a_file_to_another_user(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"x", mode=0o600, owner_uid=ME, group=None, replace=True, owner=NOBODY)
+    assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (NOBODY, 0o600)
+
+
+def test_what_a_killed_writer_left_can_be_removed_and_the_file_stays(file: Path) -> None:
+    left = file.parent / f".{file.name}.0123456789abcdef.tmp"
+    left.write_bytes(b"half")
+    remove_unfinished(file, owner_uid=ME)
+    assert not left.exists()
+    assert file.exists()
