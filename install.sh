@@ -19,15 +19,20 @@ readonly MODULE=/usr/lib/security/pam_python.so
 readonly SHARE=/usr/share/pam_faceid
 readonly CONFIGURATION=/etc/pam_faceid
 readonly LOGS=/var/log/pam_faceid
+readonly STATE=/var/lib/pam_faceid
+readonly RUNTIME=/run/pam_faceid
+readonly UNITS=/usr/local/lib/systemd/system
+readonly SOCKETS=(faceidd.socket faceid-observer.socket)
 readonly ROTATION=/etc/logrotate.d/pam_faceid
 readonly ADMIN=/usr/local/sbin/faceid-admin
 readonly MANUALS=/usr/local/share/man
 readonly SERVICE_USER=faceid
+readonly KEEPER_USER=faceid-keeper
 readonly LOCK=/run/lock/pam_faceid-install
 
 usage() {
     cat <<'TEXT'
-usage: ./install.sh [--demo] [--enable SERVICE]... [--dry-run]
+usage: ./install.sh [--demo] [--enable SERVICE]... [--no-daemon] [--dry-run]
        ./install.sh --uninstall [--purge [--yes]] [--dry-run]
 
 Installs or upgrades pam_faceid. Templates, the key and an edited configuration are kept. No login
@@ -35,6 +40,7 @@ of this machine changes before --enable or 'faceid-admin pam enable' asks for it
 
   --demo            then enrol one of two portraits and show it through real PAM; cleans up
   --enable SERVICE  then let the face into a PAM service, such as sudo; may be repeated
+  --no-daemon       without faceidd: each login loads the models anew
   --dry-run         print every action and take none
   --uninstall       take the face out of every PAM service and remove the program
   --purge           with --uninstall: remove configuration, templates, key and logs as well
@@ -59,7 +65,7 @@ run() {
 }
 
 read_options() {
-    DEMO=0 DRY_RUN=0 UNINSTALL=0 PURGE=0 YES=0 ENABLE=()
+    DEMO=0 DAEMON=1 DRY_RUN=0 UNINSTALL=0 PURGE=0 YES=0 ENABLE=()
     while (($#)); do
         case $1 in
             --demo) DEMO=1 ;;
@@ -68,6 +74,7 @@ read_options() {
                 ENABLE+=("$2")
                 shift
                 ;;
+            --no-daemon) DAEMON=0 ;;
             --dry-run) DRY_RUN=1 ;;
             --uninstall) UNINSTALL=1 ;;
             --purge) PURGE=1 ;;
@@ -81,8 +88,8 @@ read_options() {
         shift
     done
     if ((PURGE && !UNINSTALL)); then die "--purge goes with --uninstall"; fi
-    if ((UNINSTALL && (DEMO || ${#ENABLE[@]}))); then
-        die "--uninstall goes with neither --demo nor --enable"
+    if ((UNINSTALL && (DEMO || !DAEMON || ${#ENABLE[@]}))); then
+        die "--uninstall goes with neither --demo, --enable nor --no-daemon"
     fi
 }
 
@@ -169,11 +176,14 @@ link_module() {
     fi
 }
 
-create_service_user() {
-    getent passwd "$SERVICE_USER" >/dev/null && return
-    say "Creating the system user $SERVICE_USER"
-    run useradd --system --user-group --no-create-home --home-dir /nonexistent \
-        --shell /usr/sbin/nologin "$SERVICE_USER"
+create_users() {
+    local user
+    for user in "$SERVICE_USER" "$KEEPER_USER"; do
+        getent passwd "$user" >/dev/null && continue
+        say "Creating the system user $user"
+        run useradd --system --user-group --no-create-home --home-dir /nonexistent \
+            --shell /usr/sbin/nologin "$user"
+    done
 }
 
 remove_releases_but() {
@@ -213,8 +223,12 @@ for spec in load_manifest(Path(sys.argv[1])).model: read_model(spec)' "$release/
 install_configuration() {
     local default=$SOURCE/etc/pam_faceid/config.toml mine=$CONFIGURATION/config.toml
     run install -d --owner=root --group=root --mode=0755 "$CONFIGURATION"
-    run install -d --owner=root --group="$SERVICE_USER" --mode=0750 "$CONFIGURATION/templates"
-    run install -d --owner=root --group=root --mode=0750 "$LOGS"
+    run install -d --owner=root --group="$KEEPER_USER" --mode=0750 "$CONFIGURATION/templates"
+    run install -d --owner="$KEEPER_USER" --group="$KEEPER_USER" --mode=0700 "$STATE"
+    run install -d --owner="$KEEPER_USER" --group="$KEEPER_USER" --mode=0750 "$LOGS"
+    # Versions before the daemon left them with root and the group of the observer.
+    run chgrp --recursive "$KEEPER_USER" "$CONFIGURATION/templates"
+    run chown --recursive --no-dereference "$KEEPER_USER:$KEEPER_USER" "$STATE" "$LOGS"
     if [[ ! -e $mine ]] || cmp --silent "$mine" "$CURRENT/config.toml"; then
         cmp --silent "$default" "$mine" || place 0644 "$default" "$mine"
     elif ! cmp --silent "$default" "$mine" && ! cmp --silent "$default" "$CURRENT/config.toml"; then
@@ -227,7 +241,7 @@ install_configuration() {
 
 create_key() {
     local key=$CONFIGURATION/template.key
-    [[ -e $key ]] && return
+    [[ -e $key || -e $CONFIGURATION/template.cred ]] && return
     say "Creating the template key"
     run "$1/bin/python" -I -c 'import sys
 from pathlib import Path
@@ -246,7 +260,42 @@ take_into_use() {
     for manual in "$SOURCE"/docs/man/*.[158]; do
         place 0644 "$manual" "$MANUALS/man${manual##*.}/$(basename "$manual")"
     done
+    if ((DAEMON)); then install_daemon; else remove_daemon; fi
     remove_releases_but "$release"
+}
+
+systemd_runs() { [[ -d /run/systemd/system ]]; }
+
+# Restarting a socket restarts its service: nothing goes on with the version before.
+install_daemon() {
+    local unit
+    command -v systemctl >/dev/null || return 0
+    for unit in "$SOURCE"/etc/systemd/*; do
+        place 0644 "$unit" "$UNITS/$(basename "$unit")"
+    done
+    run systemctl --quiet enable "${SOCKETS[@]}"
+    systemd_runs || return 0
+    run systemctl daemon-reload
+    if ! run systemctl restart "${SOCKETS[@]}" || ! run systemctl start faceidd.service; then
+        remove_daemon
+        say "faceidd does not start here, so each login loads the models anew. To find out why:
+journalctl --unit=faceidd; and run install.sh again." >&2
+    fi
+}
+
+remove_daemon() {
+    local unit
+    [[ -e $UNITS/faceidd.socket ]] || return 0
+    if systemd_runs; then
+        run systemctl stop "${SOCKETS[@]}" faceidd.service 'faceid-observer@*.service' || true
+    fi
+    run systemctl --quiet disable "${SOCKETS[@]}" || true
+    for unit in "$UNITS"/faceid*; do run rm -f "$unit"; done
+    run rm -rf "$RUNTIME"
+    if systemd_runs; then
+        run systemctl daemon-reload
+        run systemctl reset-failed 'faceid*' || true
+    fi
 }
 
 install_everything() {
@@ -254,7 +303,7 @@ install_everything() {
     release=$PROGRAM/releases/$(date -u +%Y%m%dT%H%M%SZ).$$
     trap 'say "Not finished. What was installed before still works; run install.sh again." >&2' EXIT
     install_packages
-    create_service_user
+    create_users
     build_release "$release"
     install_configuration
     create_key "$release"
@@ -284,13 +333,14 @@ unhook_services() {
 }
 
 uninstall_everything() {
-    local manual
+    local manual user
     if ((PURGE && !YES && !DRY_RUN)); then
         [[ -t 0 ]] || die "--purge deletes every template; without a terminal it needs --yes"
         read -r -p "Delete every template, the key, the configuration and the logs? [y/N] " answer
         [[ $answer == [yY]* ]] || die "nothing was removed"
     fi
     unhook_services
+    remove_daemon
     for manual in "$SOURCE"/docs/man/*.[158]; do
         run rm -f "$MANUALS/man${manual##*.}/$(basename "$manual")"
     done
@@ -300,11 +350,14 @@ uninstall_everything() {
         run rmdir --ignore-fail-on-non-empty "$(dirname "$MODULE")"
     fi
     if ((PURGE)); then
-        run rm -rf "$CONFIGURATION" "$LOGS" /usr/local/share/pam_faceid /var/backups/pam_faceid
-        if getent passwd "$SERVICE_USER" >/dev/null; then run userdel "$SERVICE_USER"; fi
+        run rm -rf "$CONFIGURATION" "$LOGS" "$STATE" /usr/local/share/pam_faceid \
+            /var/backups/pam_faceid /etc/systemd/system/faceid{d,-observer@}.service.d
+        for user in "$SERVICE_USER" "$KEEPER_USER"; do
+            if getent passwd "$user" >/dev/null; then run userdel "$user"; fi
+        done
         say "Removed, with every template. The packages that were installed stay."
     else
-        say "Removed. $CONFIGURATION and $LOGS are kept; --uninstall --purge deletes them."
+        say "Removed. $CONFIGURATION, $STATE and $LOGS are kept; --uninstall --purge deletes them."
     fi
 }
 

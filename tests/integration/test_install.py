@@ -1,137 +1,24 @@
-"""install.sh, run for real on a copy of this machine: what it writes stays in memory.
-
-The copy is an overlay of / in a mount namespace of its own. Packages come from the package index,
-as for anybody who installs.
-"""
+"""install.sh, run for real on a copy of this machine on which no systemd runs."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.machines import CHECKOUT, Machine, Workshop, enter, open_workshop
+
 pytestmark = pytest.mark.root
-
-CHECKOUT = Path("/srv/pam_faceid")
-SECONDS = 300  # a hang, not a speed
-MOUNT = """
-set -euo pipefail
-mkdir -p "$1"
-mount -t tmpfs -o size=3g tmpfs "$1"
-mkdir "$1"/upper "$1"/work "$1"/tree
-mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1"/tree
-mount -t proc proc "$1"/tree/proc
-mount --rbind /dev "$1"/tree/dev
-mount -t tmpfs tmpfs "$1"/tree/run
-mkdir -p "$1"/tree/run/lock
-"""
-
-
-def enter(holder: int) -> list[str]:
-    """The start of a command that runs in the mount namespace of a process."""
-    return ["nsenter", f"--mount=/proc/{holder}/ns/mnt", f"--root=/proc/{holder}/root"]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A copy of this machine, with a checkout of the repository at CHECKOUT.
-
-    Args:
-        holder: The process that keeps its mount namespace alive.
-        place: Where it is mounted in there.
-    """
-
-    holder: int
-    place: Path
-
-    def _enter(self, *command: str | Path) -> list[str]:
-        return [*enter(self.holder), "chroot", str(self.place / "tree"), *map(str, command)]
-
-    def run(self, *command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        ended = subprocess.run(
-            self._enter(*command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            # An environment that the tests run from may have a faceid-admin of its own.
-            env={**os.environ, "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"},
-            check=False,
-        )
-        assert not check or ended.returncode == 0, ended.stdout + ended.stderr
-        return ended
-
-    def install(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.run(CHECKOUT / "install.sh", *options, check=check)
-
-    def install_and_kill(self, after: float) -> None:
-        """Start install.sh and kill it with everything it started, wherever it is by then."""
-        installer = subprocess.Popen(
-            self._enter(CHECKOUT / "install.sh"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(after)
-        assert installer.poll() is None, "it ended before it was killed"
-        os.killpg(installer.pid, signal.SIGKILL)
-        installer.wait()
-
-    def path(self, path: str | Path) -> Path:
-        """Where a path of the copy is seen from here, final symbolic links aside."""
-        return Path(f"/proc/{self.holder}/root{self.place}/tree{path}")
-
-    def works(self) -> None:
-        """Everything that a login uses is whole."""
-        self.run("faceid-admin", "--version")
-        self.run("/opt/pam_faceid/current/bin/python", "-I", "-c", "import pam_faceid.apps.service")
-        self.run("/opt/pam_faceid/current/bin/python", "-I", "/opt/pam_faceid/hook.py")
-        self.run("faceid-admin", "config", "check")
-
-    def releases(self) -> list[str]:
-        return sorted(entry.name for entry in self.path("/opt/pam_faceid/releases").iterdir())
-
-    def files_of_ours(self) -> set[str]:
-        """Paths that carry our name, wherever install.sh may write."""
-        places = ("/etc", "/opt/pam_faceid", "/usr", "/var", "/run")
-        return set(self.run("find", *places, "-name", "*faceid*", check=False).stdout.splitlines())
-
-    def pam_services(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.path("/etc/pam.d").iterdir()}
 
 
 @pytest.fixture(scope="module")
-def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
-    holder = subprocess.Popen(["unshare", "--mount", "sleep", "infinity"])
-    try:
-        own = Path("/proc/self/ns/mnt").readlink()
-        while Path(f"/proc/{holder.pid}/ns/mnt").readlink() == own:
-            time.sleep(0.01)
-        yield holder.pid, tmp_path_factory.mktemp("machines")
-    finally:
-        holder.kill()
-        holder.wait()
-
-
-def copy_machine(namespace: tuple[int, Path], *lower: Path) -> Machine:
-    holder, parent = namespace
-    place = parent / f"machine{len(list(parent.iterdir()))}"
-    place.mkdir()
-    layers = ":".join([*map(str, lower), "/"])
-    subprocess.run(
-        [*enter(holder), "bash", "-c", MOUNT, "-", place, layers],
-        check=True,
-    )
-    return Machine(holder, place)
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    with open_workshop(tmp_path_factory.mktemp("machines")) as workshop:
+        yield workshop
 
 
 @dataclass(frozen=True)
@@ -143,12 +30,10 @@ class Before:
 
 
 @pytest.fixture(scope="module")
-def bare(namespace: tuple[int, Path], repository: Path) -> Machine:
+def bare(workshop: Workshop, repository: Path) -> Machine:
     """A machine without the program, whatever this one may have, and a checkout."""
-    machine = copy_machine(namespace)
-    kept_out = (".git", ".venv", ".*_cache", "__pycache__", "build", "tests", "benchmarks")
-    ignore = shutil.ignore_patterns(*kept_out)
-    shutil.copytree(repository, machine.path(CHECKOUT), ignore=ignore)
+    machine = workshop.copy_machine()
+    machine.check_out(repository)
     machine.install("--uninstall", "--purge", "--yes")
     # A directory of its own, into which other tests' services do not show through.
     own_services = "cp -a /etc/pam.d /etc/own && rm -r /etc/pam.d && mv /etc/own /etc/pam.d"
@@ -162,17 +47,17 @@ def before(bare: Machine) -> Before:
 
 
 @pytest.fixture(scope="module")
-def installed(namespace: tuple[int, Path], bare: Machine, before: Before) -> Machine:
+def installed(workshop: Workshop, bare: Machine, before: Before) -> Machine:
     """A machine on which install.sh has run once; tests look at it and change nothing."""
-    machine = copy_machine(namespace, bare.place / "upper")
+    machine = workshop.copy_machine(bare.place / "upper")
     machine.install()
     return machine
 
 
 @pytest.fixture
-def machine(namespace: tuple[int, Path], bare: Machine, installed: Machine) -> Machine:
+def machine(workshop: Workshop, bare: Machine, installed: Machine) -> Machine:
     """A copy of the installed machine that a test may change."""
-    return copy_machine(namespace, installed.place / "upper", bare.place / "upper")
+    return workshop.copy_machine(installed.place / "upper", bare.place / "upper")
 
 
 def test_installing_changes_no_login(installed: Machine, before: Before) -> None:
@@ -186,12 +71,14 @@ def test_what_is_installed_is_whole_and_belongs_to_root_alone(installed: Machine
     expected = {
         "/etc/pam_faceid/config.toml": "root root 644",
         "/etc/pam_faceid/template.key": "root root 400",
-        "/etc/pam_faceid/templates": "root faceid 750",
+        "/etc/pam_faceid/templates": "root faceid-keeper 750",
         "/etc/pam.d/pam_faceid-password": "root root 644",
         "/opt/pam_faceid/hook.py": "root root 644",
         "/usr/share/pam_faceid/models/manifest.toml": "root root 644",
         "/usr/local/sbin/faceid-admin": "root root 755",
-        "/var/log/pam_faceid": "root root 750",
+        "/usr/local/lib/systemd/system/faceidd.service": "root root 644",
+        "/var/lib/pam_faceid": "faceid-keeper faceid-keeper 700",
+        "/var/log/pam_faceid": "faceid-keeper faceid-keeper 750",
     }
     found = {
         path: installed.run("stat", "--dereference", "-c", "%U %G %a", path).stdout.strip()
@@ -331,8 +218,34 @@ def test_purging_leaves_nothing(machine: Machine, before: Before) -> None:
 
     assert machine.files_of_ours() == before.files
     assert machine.pam_services() == before.pam_services
-    assert "\nfaceid:" not in machine.path("/etc/passwd").read_text()
-    assert "\nfaceid:" not in machine.path("/etc/group").read_text()
+    for accounts in ("/etc/passwd", "/etc/group"):
+        assert "\nfaceid" not in machine.path(accounts).read_text()
+
+
+def test_without_a_running_systemd_the_daemon_waits_for_the_next_boot(machine: Machine) -> None:
+    state = ("systemctl", "is-enabled", "faceidd.socket", "faceid-observer.socket")
+    assert machine.run(*state).stdout.split() == ["enabled", "enabled"]
+
+    machine.install("--no-daemon")
+
+    machine.works()
+    assert machine.run(*state, check=False).returncode != 0
+    assert not list(machine.path("/usr/local/lib/systemd/system").glob("faceid*"))
+
+
+def test_an_upgrade_hands_templates_and_logs_to_the_keeper(machine: Machine) -> None:
+    """Versions before the daemon left them with root and the user who looks."""
+    template = "/etc/pam_faceid/templates/alice.template"
+    log = "/var/log/pam_faceid/audit.log"
+    for path, mode in ((template, 0o640), (log, 0o600)):
+        machine.path(path).write_bytes(b"kept")
+        machine.path(path).chmod(mode)
+    machine.run("chown", "root:faceid", template)
+
+    machine.install()
+
+    owners = machine.run("stat", "-c", "%U %G %a", template, log).stdout.splitlines()
+    assert owners == ["root faceid-keeper 640", "faceid-keeper faceid-keeper 600"]
 
 
 def test_purging_asks_first_and_takes_silence_for_no(machine: Machine) -> None:
@@ -375,6 +288,7 @@ def test_another_system_is_refused_and_told_what_is_missing(machine: Machine) ->
         (("--enable",), "needs the name of a PAM service"),
         (("--purge",), "goes with --uninstall"),
         (("--uninstall", "--demo"), "neither"),
+        (("--uninstall", "--no-daemon"), "nor --no-daemon"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
