@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import secrets
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pam_faceid.adapters.audit.lines import parse_line
 from pam_faceid.adapters.vault.keys import create_key_file
 from pam_faceid.layout import SERVICE_USER, Layout
 
@@ -98,11 +98,9 @@ class Bed:
         """Milliseconds of the last call of the timed hook."""
         return float(self.note.read_text()) * 1e3
 
-    def last_audit(self) -> dict[str, str | int | float | bool | None]:
+    def last_audit(self) -> dict[str, str]:
         """The newest line of the audit log."""
-        line = self.layout.audit_log.read_text(encoding="utf-8").splitlines()[-1]
-        fields: dict[str, str | int | float | bool | None] = json.loads(line)
-        return fields
+        return parse_line(self.layout.audit_log.read_bytes().splitlines()[-1])
 
 
 @contextmanager

@@ -191,18 +191,16 @@ def frames(warm: Warm, *, judged: bool) -> list[Line]:
     ]
 
 
-def _audited_stages(
-    audit: dict[str, str | int | float | bool | None], hook_ms: float
-) -> dict[str, float]:
+def _audited_stages(audit: dict[str, str], hook_ms: float) -> dict[str, float]:
     """Split an attempt by what its audit line says: ms since the worker read the request."""
-    first, end = float(audit["first_probe_ms"] or 0), float(audit["milliseconds"] or 0)
+    first, end = float(audit["first_probe_ms"]), float(audit["milliseconds"])
     stages = {
         "hook, start of worker, reply": hook_ms - end,
         "libraries, models, camera, first probe": first,
         "further frames, comparison": end - first,
     }
     named = {
-        f"  last frame: {key.removesuffix('_ms')}": float(value or 0)
+        f"  last frame: {key.removesuffix('_ms')}": float(value)
         for key, value in audit.items()
         if key in ("capture_ms", "detect_ms", "align_ms", "embed_ms")
     }

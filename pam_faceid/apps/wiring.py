@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from pam_faceid.adapters.audit.log import FileAuditLog
     from pam_faceid.adapters.models.manifest import Manifest
+    from pam_faceid.adapters.state import StateStore
+    from pam_faceid.adapters.vault.custody import KeyCustody
     from pam_faceid.apps.order import Order
     from pam_faceid.core.config import Config
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.ports import (
-        AuditLog,
         Embedder,
         FaceDetector,
         FrameSource,
@@ -32,11 +34,36 @@ def template_store(layout: Layout) -> TemplateStore:
     return SealedTemplateStore(layout.templates, key_provider(layout))
 
 
-def audit_log(layout: Layout) -> AuditLog:
-    """Return the log of attempts."""
-    from pam_faceid.adapters.audit import FileAuditLog
+def key_custody(
+    layout: Layout, *, refresh: Callable[[], None], report: Callable[[str], None]
+) -> KeyCustody:
+    """Return the template key of this machine, to be changed or moved."""
+    from pam_faceid.adapters.vault.custody import KeyCustody
 
-    return FileAuditLog(layout.audit_log)
+    return KeyCustody(
+        layout.key_file, layout.sealed_key, layout.templates, refresh=refresh, report=report
+    )
+
+
+def audit_log(layout: Layout) -> FileAuditLog:
+    """Return the log of attempts, whatever is wrong with the configuration."""
+    from pam_faceid.adapters.audit.log import FileAuditLog
+    from pam_faceid.adapters.configuration import load_config
+    from pam_faceid.core.errors import ConfigError
+
+    try:
+        must_chain = load_config(layout).audit.chain
+    except ConfigError:  # which the attempt has met too: there is no match, and it is recorded
+        must_chain = False
+    return FileAuditLog(layout.audit_log, chain=layout.audit_chain, must_chain=must_chain)
+
+
+def state_store(layout: Layout) -> StateStore:
+    """Return what is remembered of people's attempts."""
+    from pam_faceid.adapters.state import StateStore
+    from pam_faceid.layout import KEEPER_USER
+
+    return StateStore(layout.state, owner=KEEPER_USER)
 
 
 def decision_rule(config: Config, manifest: Manifest) -> DecisionRule:

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
+from pam_faceid.adapters.audit.lines import parse_line
 from pam_faceid.adapters.pam_stack import HOOK, PYTHON_MODULE
 from pam_faceid.adapters.vault.keys import create_key_file
 from pam_faceid.core.errors import FaceIdError
@@ -84,27 +85,27 @@ class Stage:
         Args:
             password: Typed if it is asked for.
         """
-        before = self._audit_lines()
+        before = self._outcomes()
         began = time.monotonic()
         client = [_program("pamtester"), self.service, self.user, "authenticate"]
         ended = _run(client, typed=password + "\n")
         elapsed = (time.monotonic() - began) * 1e3
         output = ended.stdout + ended.stderr
-        outcomes = [json.loads(line)["outcome"] for line in self._audit_lines()[len(before) :]]
         return Login(
             accepted=ended.returncode == 0,
             asked_password="assword:" in output,
-            outcome=" ".join(outcomes),
+            outcome=" ".join(self._outcomes()[len(before) :]),
             milliseconds=elapsed,
             output=output,
         )
 
-    def _audit_lines(self) -> list[str]:
+    def _outcomes(self) -> list[str]:
         try:
-            lines = self.layout.audit_log.read_text().splitlines()
+            lines = self.layout.audit_log.read_bytes().splitlines()
         except FileNotFoundError:
             return []
-        return [line for line in lines if json.loads(line).get("event") == "authenticate"]
+        records = map(parse_line, lines)
+        return [record["outcome"] for record in records if record["event"] == "authenticate"]
 
 
 @contextmanager

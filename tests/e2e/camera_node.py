@@ -241,7 +241,7 @@ def test_a_person_enrols_verifies_and_logs_in_before_a_real_node(
     assert not ended.asked_password
     assert line["outcome"] == "match"
     assert line["camera"] == LOOPBACK
-    assert line["recording"] is False
+    assert line["recording"] == "no"
 
     feed(portraits[0])
     started = time.monotonic()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from pam_faceid.adapters.audit.lines import parse_line
 from pam_faceid.adapters.vault.keys import create_key_file
 from pam_faceid.layout import SERVICE_USER, Layout
 
@@ -119,13 +120,11 @@ class Machine:
         output = ended.stdout + ended.stderr
         return Ended(ended.returncode == 0, output, "assword" in output)
 
-    def audit(self) -> list[dict[str, object]]:
+    def audit(self) -> list[dict[str, str]]:
         """The authentications of the audit log, oldest first."""
-        import json
-
         if not self.layout.audit_log.exists():
             return []
-        lines = map(json.loads, self.layout.audit_log.read_text().splitlines())
+        lines = map(parse_line, self.layout.audit_log.read_bytes().splitlines())
         return [line for line in lines if line["event"] == "authenticate"]
 
     def processes(self) -> list[int]:

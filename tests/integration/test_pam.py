@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pty
 import re
@@ -60,9 +59,9 @@ def test_each_attempt_leaves_one_line_that_names_the_recording(enrolled: Machine
     assert line["outcome"] == "match"
     assert line["user"] == enrolled.account.name
     assert line["service"] == enrolled.service
-    assert line["recording"] is True
-    assert line["frames"] >= 2
-    assert line["best_score"] >= line["threshold"]
+    assert line["recording"] == "yes"
+    assert int(line["frames"]) >= 2
+    assert line["closeness"] == "reached"
 
 
 def test_credentials_and_account_phases_pass_after_a_face(enrolled: Machine) -> None:
@@ -137,7 +136,7 @@ def test_several_frames_must_agree(enrolled: Machine, portraits: Portraits) -> N
     assert not enrolled.authenticate("wrong").accepted
     (line,) = enrolled.audit()
     assert line["outcome"] == "non_match"
-    assert line["best_score"] >= line["threshold"]
+    assert line["closeness"] == "reached"
 
 
 def test_no_face_is_a_failure_to_acquire_with_advice(enrolled: Machine, tmp_path: Path) -> None:
@@ -780,5 +779,6 @@ def test_no_library_writes_outside_or_says_anything(enrolled: Machine) -> None:
 def test_audit_lines_hold_no_biometrics(enrolled: Machine) -> None:
     enrolled.authenticate(None)
     (line,) = enrolled.audit()
-    assert len(json.dumps(line)) < 2000
-    assert not [value for value in line.values() if isinstance(value, list | dict)]
+    assert enrolled.layout.audit_log.stat().st_size < 2000
+    fractions = {key for key, value in line.items() if re.fullmatch(r"-?\d*\.\d+", value)}
+    assert all(key.endswith(("_ms", "milliseconds")) for key in fractions)

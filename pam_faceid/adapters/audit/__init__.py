@@ -1,0 +1,1 @@
+"""The record of attempts: one canonical line each, in a file of its own and in the journal."""
