@@ -32,6 +32,13 @@ def serve(channel: Channel) -> NoReturn:
         ConnectionError: The service is gone.
     """
     errands = _Errands(channel)
+    first = errands.first()
+    try:
+        _confine(first)
+    except FaceIdError as error:
+        _say_failure(channel, error)
+        os._exit(1)
+    errands.listen()
     eyes = Eyes(channel)
     while True:
         try:
@@ -107,6 +114,18 @@ class _Errands:
         self._channel = channel
         self._orders: SimpleQueue[Order] = SimpleQueue()
         self.enough = threading.Event()
+        self._decoder = msgspec.json.Decoder(Look | Enough)
+
+    def first(self) -> Order:
+        """Wait for the first order, which is also the first of `next`, and start no thread yet."""
+        while self._orders.empty():
+            self._take_one()
+        order = self._orders.get()
+        self._orders.put(order)
+        return order
+
+    def listen(self) -> None:
+        """Take orders from now on while this thread is busy."""
         threading.Thread(target=self._listen, daemon=True).start()
 
     def next(self) -> Order:
@@ -114,17 +133,22 @@ class _Errands:
         return self._orders.get()
 
     def _listen(self) -> None:
-        decoder = msgspec.json.Decoder(Look | Enough)
         try:
-            while (message := self._channel.receive(decoder.decode)) is not None:
-                if isinstance(message, Look):
-                    self.enough.clear()
-                    self._orders.put(self._with_descriptors(message.order))
-                else:
-                    self.enough.set()
+            while True:
+                self._take_one()
         finally:
+            os._exit(0)
+
+    def _take_one(self) -> None:
+        message = self._channel.receive(self._decoder.decode)
+        if message is None:
             # Whatever it is doing, a camera that does not answer included: nobody wants to know.
             os._exit(0)
+        if isinstance(message, Look):
+            self.enough.clear()
+            self._orders.put(self._with_descriptors(message.order))
+        else:
+            self.enough.set()
 
     def _with_descriptors(self, order: Order) -> Order:
         received = self._channel.take_descriptors()
@@ -175,6 +199,20 @@ class _Models:
         from pam_faceid.apps import wiring
 
         return wiring.embedder(self._order, model)
+
+
+def _confine(order: Order) -> None:
+    """Leave this process the models and the camera of its first order, and no other file.
+
+    Raises:
+        PrivilegeError: The kernel refused.
+    """
+    from pam_faceid.adapters.sandbox.profiles import confine_observer
+
+    confine_observer(
+        models=[str(spec.path) for spec in (*order.detector, order.embedder)],
+        device="" if order.recording else order.camera.device,
+    )
 
 
 def _say_failure(channel: Channel, error: FaceIdError) -> None:
