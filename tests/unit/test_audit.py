@@ -18,6 +18,7 @@ import pytest
 
 from pam_faceid.adapters.audit.lines import parse_line
 from pam_faceid.adapters.audit.log import FileAuditLog, log_owner
+from pam_faceid.adapters.audit.reading import read_lines, record_of
 from pam_faceid.core.errors import AuditError
 from pam_faceid.core.types import Outcome
 
@@ -177,8 +178,18 @@ def test_half_a_line_left_by_a_crash_does_not_swallow_the_next(
     log.record("authenticate", number=2)
     first, half, second = path.read_bytes().splitlines()
     assert parse_line(first)["number"] == "1"
-    assert half == b"time=2026-"
+    assert half == b"time=2026- torn"
     assert parse_line(second)["number"] == "2"
+
+
+@pytest.mark.parametrize("left", range(40, 120, 7))
+def test_half_a_line_never_passes_for_a_record(log: FileAuditLog, path: Path, left: int) -> None:
+    """Cut between two pairs it would read as a record, of which the refusal is lost."""
+    log.record("authenticate", user="alice", service="sudo", outcome="non_match", reason="x")
+    path.write_bytes(path.read_bytes()[:left])
+    log.record("authenticate", number=2)
+    records = [record_of(line) for line in read_lines([path])]
+    assert [record.pairs["number"] for record in records if record is not None] == ["2"]
 
 
 def test_a_link_in_the_place_of_the_log_is_refused(

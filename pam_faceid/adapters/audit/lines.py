@@ -22,12 +22,15 @@ MAX_PAIRS: Final = 48
 MAX_LINE_BYTES: Final = MAX_PAIRS * (MAX_VALUE_BYTES + 40)
 CUT: Final = "..."  # ends a value that was longer
 
-_KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_BARE: Final = re.compile(r"[A-Za-z0-9_./:@+,%-]+")
-_PAIR: Final = re.compile(
-    rf'({_KEY.pattern})=(?:({_BARE.pattern})|"((?:[^"\\]|\\["\\]|\\u\{{[0-9a-f]{{1,6}}\}})*)")'
+_LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz")
+_IN_KEY: Final = _LETTERS | frozenset("0123456789_")
+_BARE: Final = _IN_KEY | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ./:@+,%-")
+_KEY_LENGTH: Final = 32
+# Patterns are compiled where a line is read: writing one is part of every login.
+_PAIR: Final = (
+    r'([a-z][a-z0-9_]*)=(?:([A-Za-z0-9_./:@+,%-]+)|"((?:[^"\\]|\\["\\]|\\u\{[0-9a-f]{1,6}\})*)")'
 )
-_ESCAPE: Final = re.compile(r'\\(?:(["\\])|u\{([0-9a-f]+)\})')
+_ESCAPE: Final = r'\\(?:(["\\])|u\{([0-9a-f]+)\})'
 
 
 class LineError(ValueError):
@@ -48,7 +51,7 @@ def write_line(pairs: Mapping[str, str]) -> bytes:
     if not 0 < len(pairs) <= MAX_PAIRS:
         raise LineError(f"{len(pairs)} pairs in an audit line")
     for key in pairs:
-        if not _KEY.fullmatch(key):
+        if not _is_key(key):
             raise LineError(f"{key!r} cannot be a key of an audit line")
     return " ".join(f"{key}={_write(value)}" for key, value in pairs.items()).encode("ascii")
 
@@ -86,9 +89,13 @@ def fit(value: str) -> str:
     return start[: bisect_right(list(accumulate(sizes)), room - len(CUT))] + CUT
 
 
+def _is_key(key: str) -> bool:
+    return key[:1] in _LETTERS and _IN_KEY.issuperset(key) and len(key) <= _KEY_LENGTH
+
+
 def _write(value: str) -> str:
     fitting = fit(value)
-    if _BARE.fullmatch(fitting):
+    if fitting and _BARE.issuperset(fitting):
         return fitting
     return f'"{"".join(map(_escape, fitting))}"'
 
@@ -101,13 +108,14 @@ def _escape(character: str) -> str:
 
 def _read_pairs(text: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
+    pattern = re.compile(_PAIR)
     at = 0
     while True:
-        found = _PAIR.match(text, at)
+        found = pattern.match(text, at)
         if found is None:
             raise LineError(f"no pair at byte {at}")
         key, bare, quoted = found.groups()
-        pairs[key] = _ESCAPE.sub(_unescape, quoted) if bare is None else bare
+        pairs[key] = re.sub(_ESCAPE, _unescape, quoted) if bare is None else bare
         at = found.end()
         if at == len(text):
             return pairs

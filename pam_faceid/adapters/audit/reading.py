@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, cast
 from pam_faceid.adapters.audit.lines import MAX_LINE_BYTES, LineError, parse_line
 from pam_faceid.adapters.audit.links import Link
 from pam_faceid.adapters.audit.log import FileAuditLog
+from pam_faceid.adapters.audit.sealed import head_of
 from pam_faceid.core.errors import AuditError
 
 _STAMP: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -101,7 +102,7 @@ def as_it_is(log: FileAuditLog) -> Iterator[tuple[Link | None, Iterator[Line]]]:
     """
     with ExitStack() as stack:
         with log.held():
-            head = log.head()
+            head = head_of(log)
             link = head.read() if head.exists() else None
             lines = stack.enter_context(snapshot(log_files(log.path)))
         yield link, lines
@@ -109,6 +110,8 @@ def as_it_is(log: FileAuditLog) -> Iterator[tuple[Link | None, Iterator[Line]]]:
 
 def record_of(line: Line) -> Record | None:
     """Return what a line says, or None when it is no record: torn, altered, of an older format."""
+    if not line.ended:
+        return None
     try:
         pairs = parse_line(line.text)
         if "event" not in pairs:

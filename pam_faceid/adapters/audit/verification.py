@@ -108,6 +108,10 @@ class _Check:
         try:
             place = place_of(line.text)
         except LineError:
+            place, is_whole = None, False
+        else:
+            is_whole = line.ended
+        if not is_whole:
             self.report.fragments += 1
             return
         if place is None:

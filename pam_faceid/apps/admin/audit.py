@@ -140,6 +140,7 @@ def audit() -> None:
 def start(admin: Admin) -> None:
     """Seal each line from now on."""
     require_root("sealing the audit log")
+    from pam_faceid.adapters.audit.sealed import start_chain
     from pam_faceid.adapters.audit.verification_keys import add_key
 
     layout = admin.layout
@@ -147,7 +148,7 @@ def start(admin: Admin) -> None:
     def keep(first: Link) -> None:
         add_key(layout.audit_keys, first)
 
-    wiring.audit_log(layout).start_chain(keep)
+    start_chain(wiring.audit_log(layout), keep)
     click.echo(
         f"The log is sealed from now on, and {layout.audit_keys} checks it.\n"
         f"Move {layout.audit_keys} to another machine: with it, root here could forge the log.\n"
@@ -160,7 +161,9 @@ def start(admin: Admin) -> None:
 def stop(admin: Admin) -> None:
     """Seal a last line that says so, and no line after it."""
     require_root("stopping the audit chain")
-    wiring.audit_log(admin.layout).stop_chain()
+    from pam_faceid.adapters.audit.sealed import stop_chain
+
+    stop_chain(wiring.audit_log(admin.layout))
     click.echo("the chain is stopped; set `chain = false` in [audit], or nobody is let in by face")
 
 
