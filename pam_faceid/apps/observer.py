@@ -41,6 +41,7 @@ LIBRARY_ENVIRONMENT: Final = {
 SERVICE_MODULE: Final = "pam_faceid.apps.observer_service"
 CONNECTING_SECONDS: Final = 5.0
 SETTLING_SECONDS: Final = 2.0  # for the frame in hand, once it was enough
+REAPING_SECONDS: Final = 0.005
 MAX_ORDER_BYTES: Final = 1 << 20  # a recording of many files with long names
 MAX_DESCRIPTOR: Final = 65536
 
@@ -92,12 +93,14 @@ class Sight:
 
     def __init__(self, observer: Observer, order: Order) -> None:
         self.channel = observer.channel
+        self.pid = observer.pid
         self.unreadable: list[Unreadable] = []
         self._observer = observer
         self._embedder = order.embedder
         self._device = order.camera.device
         self._files = 0 if order.loop else len(order.recording)
         self._ended = False
+        self._failed = False
 
     def observations(self) -> Iterator[Observation]:
         """Yield observations until the source ends. See `ports.Observer`."""
@@ -126,7 +129,7 @@ class Sight:
                 self._ended = True
                 return None
             if isinstance(message, sightings.Failed):
-                self._ended = True
+                self._failed = True
                 raise self._failure(message)
             if isinstance(message, sightings.Unreadable):
                 if len(self.unreadable) >= self._files:
@@ -142,13 +145,17 @@ class Sight:
         """Say that it was enough and wait until the camera is released.
 
         Returns:
-            Whether it was, soon: what else the process says belongs to this look, not to the next.
+            Whether the process may look again. Not when it went on looking: what it says later
+            belongs to this look. Nor when it failed: a camera that was plugged in again is one
+            that it may not open, confined as it is to what was there when it started.
         """
         until = time.monotonic() + SETTLING_SECONDS
         with contextlib.suppress(errors.FaceIdError, OSError):
-            if not self._ended:
+            if not self._ended and not self._failed:
                 self.channel.send(Enough())
-            while not self._ended and wait_for_line([self.channel], until=until) is not None:
+            while not self._ended and not self._failed:
+                if wait_for_line([self.channel], until=until) is None:
+                    break
                 self.next()
         return self._ended
 
@@ -157,7 +164,7 @@ class Sight:
         if isinstance(error, errors.CameraBusyError):
             from pam_faceid.adapters.cameras.nodes import name_holders
 
-            return name_holders(error, self._device, besides=self._observer.pid)
+            return name_holders(error, self._device, besides=self.pid)
         return error
 
 
@@ -171,12 +178,13 @@ class WarmObserver:
     def __init__(self, start: Callable[[], Observer]) -> None:
         self._start = start
         self._observer: Observer | None = None
+        self._serves: tuple[object, ...] = ()
 
     @contextlib.contextmanager
     def look(self, order: Order) -> Iterator[Sight]:
         """Look once, and be ready for the next look at the end."""
         try:
-            observer = self._waiting()
+            observer = self._ready_for(order)
         except BaseException:
             _close_files(order)
             raise
@@ -203,11 +211,16 @@ class WarmObserver:
             self._observer.close()
             self._observer = None
 
-    def _waiting(self) -> Observer:
-        if self._observer is not None and not self._observer.is_waiting():
-            self.drop()  # it died meanwhile, or speaks unasked
+    def _ready_for(self, order: Order) -> Observer:
+        # It may open no other models and no other camera than those that it was started for.
+        serves = (order.detector, order.embedder, order.camera, bool(order.recording))
+        if self._observer is not None and not (
+            self._serves == serves and self._observer.is_waiting()
+        ):
+            self.drop()  # or it died meanwhile, or speaks unasked
         if self._observer is None:
             self._observer = self._start()
+            self._serves = serves
         return self._observer
 
 
@@ -349,10 +362,9 @@ def _kill(pid: int) -> None:
     """Kill and collect a child; one that a driver holds in the kernel is left to die later."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    handle = os.pidfd_open(pid)
-    select.select([handle], [], [], SETTLING_SECONDS)
-    os.close(handle)
-    os.waitpid(pid, os.WNOHANG)
+    until = time.monotonic() + SETTLING_SECONDS
+    while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < until:
+        time.sleep(REAPING_SECONDS)
 
 
 def _most_descriptors() -> int:
