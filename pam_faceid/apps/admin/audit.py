@@ -118,7 +118,7 @@ def log(
         return
     if newest:
         table(
-            ("Time", "Event", "User", "Service", "Outcome", "Reason", "Took", "From"),
+            ("Time", "User", "Service", "Outcome", "Reason", "ms", "From"),
             [_row(record) for record in newest],
         )
     if counted:
@@ -190,9 +190,15 @@ def verify(admin: Admin, *, files: tuple[Path, ...], keys: Path | None, json_wan
 def _row(record: Record) -> tuple[str, ...]:
     pairs = record.pairs
     moment = local_time(record.moment.timestamp())
-    words = (pairs.get(key, "") for key in ("event", "user", "service", "outcome", "reason"))
-    took = f"{pairs['milliseconds']} ms" if "milliseconds" in pairs else ""
-    shown = (moment, *words, took, pairs.get("rhost") or pairs.get("tty", ""))
+    shown = (
+        moment,
+        pairs.get("user", ""),
+        pairs.get("service", ""),
+        pairs.get("outcome", pairs["event"]),
+        pairs.get("reason", ""),
+        pairs.get("milliseconds", "").partition(".")[0],
+        pairs.get("rhost") or pairs.get("tty", ""),
+    )
     return tuple(_printable(cell) for cell in shown)
 
 
