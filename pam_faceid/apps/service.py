@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pwd
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -12,10 +11,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pam_faceid.apps import wiring
+from pam_faceid.apps.admission import Charge, Surroundings
 from pam_faceid.apps.protocol import (
     NOTED,
     Authenticate,
     Channel,
+    Confirm,
+    Confirmed,
     Ended,
     Info,
     LetIn,
@@ -24,14 +26,15 @@ from pam_faceid.apps.protocol import (
     Within,
     wait_for_line,
 )
-from pam_faceid.core import policy
+from pam_faceid.core import lockout, policy
 from pam_faceid.core.errors import (
     CameraError,
     FaceIdError,
     NotEnrolledError,
+    StateError,
 )
+from pam_faceid.core.facts import ROOT, Refused, Request
 from pam_faceid.core.types import Observation, Outcome, Verdict
-from pam_faceid.layout import TEMPLATE_SUFFIX
 
 if TYPE_CHECKING:
     from pam_faceid.apps.observer import Sight
@@ -40,8 +43,12 @@ if TYPE_CHECKING:
     from pam_faceid.layout import Layout
 
 STARTING_SECONDS: Final = 10.0  # to load libraries and models on a slow, cold disk
+CONFIRMING_SECONDS: Final = 60.0
+ANSWERING_SECONDS: Final = 5.0  # to settle and record
 
-LOOKING = "Looking for your face"
+LOOKING: Final = "Looking for your face"
+CONFIRM: Final = "Your face was recognised. Press Enter to go on: "
+LADDER: Final = lockout.WITHOUT_DETECTION
 
 
 class _SkippedError(Exception):
@@ -56,6 +63,8 @@ class Service:
         settings: Gives those in force. Raises ConfigError.
         look: Has an observer look; leaving the context ends the look.
         one_shot: The process serves one attempt, so loading time counts more than frame time.
+        confine: Called between the last look at the key and the first word of the observer, to
+            give up what is needed for neither. None where the service manager sees to that.
     """
 
     def __init__(
@@ -65,11 +74,13 @@ class Service:
         settings: Callable[[], Settings],
         look: Callable[[Order], AbstractContextManager[Sight]],
         one_shot: bool,
+        confine: Callable[[Sight], None] | None = None,
     ) -> None:
         self.layout = layout
         self.settings = settings
         self.look = look
         self.one_shot = one_shot
+        self.confine = confine
 
     def answer(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> None:
         """Do what was asked and send the outcome.
@@ -86,8 +97,13 @@ class Service:
             channel.send(Ended(outcome.value))
 
     def _let_in(self, request: LetIn, peer: Peer) -> str:
-        if peer.uid != 0:
+        """Remember that something else than the face let a person in. Only root is believed."""
+        if peer.uid != ROOT:
             return Outcome.NOT_PERMITTED.value
+        store = wiring.state_store(self.layout)
+        person = Surroundings(request.user, peer, self.layout, store)
+        if person.is_enrolled():
+            store.replace(request.user, lockout.password_used(person.now()))
         return NOTED
 
 
@@ -117,10 +133,30 @@ class Attempt:
         self._peer = peer
         self._cleanup = cleanup
         self._started = time.monotonic()
+        self._store = wiring.state_store(service.layout)
+        self._charge = Charge(self._store, request.user, service.layout)
+        self._failed = False  # a face was compared, and no match came of it so far
         self._facts: dict[str, str | int | float | bool | None] = {}
 
     def outcome(self) -> Outcome:
-        """Authenticate, record, and only then say how it ended."""
+        """Authenticate, settle the charge, record, and only then say how it ended."""
+        outcome = self._settled(self._ended())
+        wiring.audit_log(self._layout).record(
+            "authenticate",
+            attempt=self._charge.attempt,
+            user=self._request.user,
+            service=self._request.service,
+            peer_uid=self._peer.uid,
+            peer_pid=self._peer.pid,
+            rhost=self._request.rhost,
+            tty=self._request.tty,
+            outcome=outcome.value,
+            milliseconds=round(self._elapsed_ms(), 1),
+            **self._facts,
+        )
+        return outcome
+
+    def _ended(self) -> Outcome:
         try:
             outcome = self._authenticate()
         except NotEnrolledError:
@@ -136,16 +172,18 @@ class Attempt:
         except Exception as error:  # a fault of ours or of a library: the record shall name it
             outcome = Outcome.INTERNAL_ERROR
             self._facts["error"] = repr(error)
-        wiring.audit_log(self._layout).record(
-            "authenticate",
-            user=self._request.user,
-            service=self._request.service,
-            rhost=self._request.rhost,
-            tty=self._request.tty,
-            outcome=outcome.value,
-            milliseconds=round(self._elapsed_ms(), 1),
-            **self._facts,
-        )
+        return outcome
+
+    def _settled(self, outcome: Outcome) -> Outcome:
+        """Strike the charge out unless a face was refused: else it stands, as from the start."""
+        try:
+            if outcome is Outcome.MATCH:
+                self._charge.matched()
+            elif not self._failed:
+                self._charge.refund()
+        except StateError as error:
+            self._facts["error"] = str(error)
+            return Outcome.INTERNAL_ERROR if outcome is Outcome.MATCH else outcome
         return outcome
 
     def _authenticate(self) -> Outcome:
@@ -153,31 +191,30 @@ class Attempt:
         config = settings.config
         limit = config.attempt.timeout_seconds
         self._channel.send(Within(limit + STARTING_SECONDS))
-        refusal = policy.admit(
-            policy.Request(
-                user=self._request.user,
-                service=self._request.service,
-                rhost=self._request.rhost,
-                tty=self._request.tty,
-            ),
-            service_enabled=config.service_enabled(self._request.service),
+        person = Surroundings(
+            self._request.user,
+            self._peer,
+            self._layout,
+            self._store,
+            recording=bool(config.camera.recording),
         )
-        if refusal is not None:
-            return refusal
-        try:
-            uid = pwd.getpwnam(self._request.user).pw_uid
-        except KeyError:
-            return Outcome.NOT_ENROLLED
-        # The store would say so too, but loads a cipher first; and the camera must stay dark.
-        if not (self._layout.templates / f"{self._request.user}{TEMPLATE_SUFFIX}").exists():
-            return Outcome.NOT_ENROLLED
+        refused = policy.admit(self._question(), config, person, ladder=LADDER)
+        if refused is not None:
+            return self._refuse(refused)
         order = wiring.order_for(config, settings.manifest, one_shot=self._service.one_shot)
         self._facts["recording"] = bool(order.recording)
         self._say(LOOKING)
         # Before the key is read: a forked observer inherits memory; and it has the longer way.
         sight = self._cleanup.enter_context(self._service.look(order))
+        locked = self._charge.make(LADDER)
+        if locked is not None:
+            return self._refuse(policy.refused_by_failures(locked))
         rule = settings.rule
-        template = wiring.template_store(self._layout).load(self._request.user, uid)
+        template = wiring.template_store(self._layout).load(
+            self._request.user, person.account.pw_uid
+        )
+        if self._service.confine is not None:
+            self._service.confine(sight)
         from pam_faceid.core.verification import verify
 
         verdict = verify(
@@ -187,6 +224,10 @@ class Attempt:
             matcher=config.matching.matcher,
         )
         self._note(verdict)
+        if verdict.outcome is Outcome.MATCH:
+            self._failed = False
+            if config.service(self._request.service).confirm == "enter":
+                self._confirm()
         if verdict.outcome is Outcome.FAILURE_TO_ACQUIRE and verdict.advice is not None:
             from pam_faceid.core.quality import ADVICE
 
@@ -211,11 +252,43 @@ class Attempt:
             if observation is None:
                 raise FaceIdError("the camera ended before the attempt did")
             if observation.refusal is None:
+                self._failed = True
                 self._facts.setdefault("first_probe_ms", round(self._elapsed_ms(), 1))
             self._facts.setdefault("camera", observation.origin)
             for stage, milliseconds in observation.stage_ms.items():
                 self._facts[f"{stage}_ms"] = round(milliseconds, 1)
             yield observation
+
+    def _confirm(self) -> None:
+        """Wait for a deliberate key, with the camera released.
+
+        Raises:
+            _SkippedError: It did not come.
+        """
+        self._cleanup.close()
+        self._channel.send(Within(CONFIRMING_SECONDS + ANSWERING_SECONDS))
+        self._channel.send(Confirm(CONFIRM))
+        if wait_for_line([self._channel], until=time.monotonic() + CONFIRMING_SECONDS) is None:
+            raise _SkippedError
+        answer = self._channel.receive(msgspec.json.Decoder(Confirmed | Skip).decode)
+        if not isinstance(answer, Confirmed):
+            raise _SkippedError
+
+    def _refuse(self, refused: Refused) -> Outcome:
+        self._facts["reason"] = refused.reason.value
+        self._facts["detail"] = refused.detail or None
+        if refused.text:
+            self._say(refused.text)
+        return refused.outcome
+
+    def _question(self) -> Request:
+        return Request(
+            user=self._request.user,
+            service=self._request.service,
+            rhost=self._request.rhost,
+            tty=self._request.tty,
+            peer_uid=self._peer.uid,
+        )
 
     def _note(self, verdict: Verdict) -> None:
         self._facts["frames"] = verdict.frames

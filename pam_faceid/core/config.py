@@ -214,10 +214,6 @@ class Config(Section, frozen=True):
         patterns = [pattern for pattern in self.services if fnmatchcase(name, pattern)]
         return self.services[max(patterns, key=len)] if patterns else ServiceConfig()
 
-    def service_enabled(self, name: str) -> bool:
-        """Whether the face may be used for a PAM service."""
-        return self.service(name).enabled
-
 
 DEFAULT_TARGET_FMR = 1e-5
 

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
+from pam_faceid.core.ageing import Due, password_due
+from pam_faceid.core.errors import StateError
+from pam_faceid.core.facts import ROOT, Reason, Refused
+from pam_faceid.core.hours import parse_hours
+from pam_faceid.core.lockout import locked_out
 from pam_faceid.core.types import FrameEvidence, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pam_faceid.core.config import Config
+    from pam_faceid.core.facts import Facts, Request
+    from pam_faceid.core.lockout import Ladder, LockedOut
+
+LOCAL_HOSTS: Final = ("", "localhost", "127.0.0.1", "::1")
+LONGEST_TOLD_SECONDS: Final = 3600.0  # of a wait; after that the password is the better news
+DUE_TEXT: Final = {
+    Due.NO_RECORD: "Your password is needed once before your face is accepted.",
+    Due.LOCKED: "Face recognition is locked until you have used your password.",
+    Due.CLOCK: "Your password is needed: the clock was set back.",
+    Due.BOOT: "Your password is needed after a restart.",
+    Due.AGE: "Your password is needed: it was last used long ago.",
+    Due.UNUSED: "Your password is needed: you have been away.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +47,107 @@ class DecisionRule:
     refusing_frames: int
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Who asks, and from where, as PAM tells it.
+def admit(request: Request, config: Config, facts: Facts, *, ladder: Ladder) -> Refused | None:
+    """Say why an attempt may not start, or None when it may. Costs no camera and no model.
 
-    Args:
-        user: Login name that is claimed.
-        service: PAM service.
-        rhost: PAM_RHOST; empty for a local attempt.
-        tty: PAM_TTY; empty when there is none.
+    Who may not ask about somebody is refused first, and so learns nothing of them. The rest is in
+    the order of what it costs.
     """
+    for refuse in (_wrong_caller, _not_for_service, _not_for_user, _from_elsewhere):
+        refused = refuse(request, config, facts)
+        if refused is not None:
+            return refused
+    if not facts.is_enrolled():
+        return Refused(Outcome.NOT_ENROLLED, Reason.NOT_ENROLLED)
+    return _password_first(config, facts, ladder) or _nobody_in_view(config, facts)
 
-    user: str
-    service: str
-    rhost: str = ""
-    tty: str = ""
+
+def refused_by_failures(locked: LockedOut) -> Refused:
+    """Return the refusal of an attempt after too many that failed."""
+    until = "until you have used your password"
+    if locked.seconds is not None and locked.seconds <= LONGEST_TOLD_SECONDS:
+        until = f"for {_duration(locked.seconds)}"
+    return Refused(
+        Outcome.LOCKED_OUT,
+        Reason.FAILURES,
+        detail=str(locked.failures),
+        text=f"Face recognition failed too often and is off {until}.",
+    )
 
 
-def admit(request: Request, *, service_enabled: bool) -> Outcome | None:
-    """Say why an attempt may not start, or None when it may. Costs no camera and no model."""
-    if not service_enabled:
-        return Outcome.NOT_PERMITTED
-    # Whoever sits before the camera is not who asks over the network.
-    if request.rhost not in ("", "localhost", "127.0.0.1", "::1"):
-        return Outcome.NOT_PERMITTED
+def _wrong_caller(request: Request, config: Config, facts: Facts) -> Refused | None:
+    if request.peer_uid not in (ROOT, facts.uid()):
+        return Refused(Outcome.NOT_PERMITTED, Reason.WRONG_CALLER)
     return None
+
+
+def _not_for_service(request: Request, config: Config, facts: Facts) -> Refused | None:
+    service = config.service(request.service)
+    if not service.enabled:
+        return Refused(Outcome.NOT_PERMITTED, Reason.SERVICE_OFF)
+    spans = parse_hours(service.hours)
+    if spans and not any(span.holds(facts.week_time()) for span in spans):
+        return Refused(Outcome.NOT_PERMITTED, Reason.OUTSIDE_HOURS)
+    return None
+
+
+def _not_for_user(request: Request, config: Config, facts: Facts) -> Refused | None:
+    access = config.access
+    if not access.root and facts.uid() == ROOT:
+        return Refused(Outcome.NOT_PERMITTED, Reason.ROOT)
+    if request.user in access.excluded_users:
+        return Refused(Outcome.NOT_PERMITTED, Reason.EXCLUDED, detail=request.user)
+    known = facts.uid() is not None
+    group = facts.excluded_group(access.excluded_groups) if known and access.excluded_groups else ""
+    if group:
+        return Refused(Outcome.NOT_PERMITTED, Reason.EXCLUDED, detail=f"group {group}")
+    return None
+
+
+def _from_elsewhere(request: Request, config: Config, facts: Facts) -> Refused | None:
+    """Whoever sits before the camera is not who asks over the network."""
+    remote_by = ""
+    if request.rhost not in LOCAL_HOSTS:
+        remote_by = f"rhost {request.rhost}"
+    elif request.tty == "ssh":  # what sshd says before there is a terminal
+        remote_by = "tty ssh"
+    remote_by = remote_by or facts.remote_by()
+    return Refused(Outcome.NOT_PERMITTED, Reason.REMOTE, detail=remote_by) if remote_by else None
+
+
+def _password_first(config: Config, facts: Facts, ladder: Ladder) -> Refused | None:
+    try:
+        record, now = facts.record(), facts.now()
+    except StateError as error:
+        return Refused(
+            Outcome.NOT_PERMITTED,
+            Reason.PASSWORD_FIRST,
+            detail=error.message,
+            text=DUE_TEXT[Due.NO_RECORD],
+        )
+    locked = locked_out(record, now, ladder) if record is not None else None
+    if locked is not None:
+        return refused_by_failures(locked)
+    due = password_due(record, now, config.password)
+    if due is None:
+        return None
+    outcome = Outcome.LOCKED_OUT if due is Due.LOCKED else Outcome.NOT_PERMITTED
+    return Refused(outcome, Reason.PASSWORD_FIRST, detail=due.value, text=DUE_TEXT[due])
+
+
+def _nobody_in_view(config: Config, facts: Facts) -> Refused | None:
+    if not facts.seat_is_active():
+        return Refused(Outcome.NOT_PERMITTED, Reason.SEAT_NOT_ACTIVE)
+    if not config.access.closed_lid and facts.lid_is_closed():
+        return Refused(Outcome.NOT_PERMITTED, Reason.LID_CLOSED)
+    if not facts.has_camera():
+        return Refused(Outcome.FAILURE_TO_ACQUIRE, Reason.NO_CAMERA)
+    return None
+
+
+def _duration(seconds: float) -> str:
+    whole = math.ceil(seconds)
+    return f"{whole} s" if whole < 120 else f"{math.ceil(whole / 60)} min"
 
 
 def decide(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Verdict | None:

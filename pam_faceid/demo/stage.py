@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from pam_faceid.adapters.audit.lines import parse_line
+from pam_faceid.adapters.clock import BOOT_ID
 from pam_faceid.adapters.pam_stack import HOOK, PYTHON_MODULE
 from pam_faceid.adapters.vault.keys import create_key_file
 from pam_faceid.core.errors import FaceIdError
@@ -147,6 +148,10 @@ def _fill(layout: Layout, machine: Layout) -> None:
     layout.models.parent.mkdir(parents=True)
     layout.models.symlink_to(machine.models.resolve())
     create_key_file(layout.key_file)
+    # A machine without processes: whoever runs the demo may be logged in over the network.
+    boot_id = layout.root / "proc" / BOOT_ID
+    boot_id.parent.mkdir(parents=True)
+    shutil.copyfile(machine.proc / BOOT_ID, boot_id)
 
 
 def _service_file(root: Path) -> str:

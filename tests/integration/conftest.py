@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from pam_faceid.adapters.audit.lines import parse_line
+from pam_faceid.adapters.clock import BOOT_ID
 from pam_faceid.adapters.vault.keys import create_key_file
 from pam_faceid.layout import SERVICE_USER, Layout
 
@@ -219,6 +220,10 @@ def machine(account: Account, program: Program, models_copy: Path) -> Iterator[M
     layout.templates.chmod(0o750)
     layout.models.parent.mkdir(parents=True)
     (root / "var/log").mkdir(parents=True)
+    # Processes of a machine without any: whoever runs the tests may be logged in over the network.
+    boot_id = root / "proc" / BOOT_ID
+    boot_id.parent.mkdir(parents=True)
+    boot_id.write_text("this-start-of-the-machine\n")
     layout.models.symlink_to(models_copy)
     create_key_file(layout.key_file)
     service = f"faceid-test-{secrets.token_hex(4)}"

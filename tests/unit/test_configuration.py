@@ -44,7 +44,7 @@ def test_what_is_set_is_read(layout: Layout) -> None:
     config = load_config(layout)
     assert config.matching.threshold == 0.5
     assert not config.service("gdm-password").enabled
-    assert config.service_enabled("sudo")
+    assert config.service("sudo").enabled
 
 
 def test_a_missing_file_says_how_to_make_one(layout: Layout) -> None:

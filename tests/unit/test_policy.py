@@ -1,4 +1,4 @@
-"""The only decisions: who may try, and what is a match."""
+"""The only decision: what is a match."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_faceid.core.policy import DecisionRule, Request, admit, conclude, decide
+from pam_faceid.core.policy import DecisionRule, conclude, decide
 from pam_faceid.core.types import FrameEvidence, Outcome, Refusal
 
 RULE = DecisionRule(threshold=0.5, agreeing_frames=2, refusing_frames=4)
@@ -79,19 +79,6 @@ def test_at_the_end_a_compared_face_is_a_non_match_and_none_a_failure_to_acquire
 def test_a_verdict_is_not_a_truth_value() -> None:
     with pytest.raises(TypeError, match="Outcome"):
         bool(conclude([], RULE))
-
-
-@pytest.mark.parametrize("rhost", ["192.0.2.7", "example.org", "2001:db8::1", "localhost.evil.org"])
-def test_a_remote_attempt_is_not_permitted(rhost: str) -> None:
-    request = Request(user="a", service="sshd", rhost=rhost)
-    assert admit(request, service_enabled=True) is Outcome.NOT_PERMITTED
-
-
-@pytest.mark.parametrize("rhost", ["", "localhost", "127.0.0.1", "::1"])
-def test_a_local_attempt_is_permitted_unless_the_service_is_off(rhost: str) -> None:
-    request = Request(user="a", service="sudo", rhost=rhost)
-    assert admit(request, service_enabled=True) is None
-    assert admit(request, service_enabled=False) is Outcome.NOT_PERMITTED
 
 
 def test_only_one_line_of_the_program_makes_a_match(repository: Path) -> None:

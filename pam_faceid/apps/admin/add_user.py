@@ -152,6 +152,7 @@ def add_user(
         "add-user", user=account.name, references=len(template.references), replace=replace
     )
     store.save(template, replace=replace)
+    _begin_trust(admin, account, confirmed=not no_confirm)
     check = _self_check(template, rule.threshold)
     if json_wanted:
         as_json(
@@ -208,6 +209,22 @@ def _ask_password(account: Account) -> bool:
             return True
         click.echo("That is not the password.", err=True)
     return False
+
+
+def _begin_trust(admin: Admin, account: Account, *, confirmed: bool) -> None:
+    """Remember that the password was given just now, or take root's word for a new person.
+
+    Root's word ends no lock and no row of failures: that is what `faceid-admin lock --clear` says.
+    """
+    from pam_faceid.adapters.clock import moment
+    from pam_faceid.core.lockout import password_used
+
+    record = password_used(moment(admin.layout.proc))
+    states = wiring.state_store(admin.layout)
+    if confirmed:
+        states.replace(account.name, record)
+    else:
+        states.change(account.name, lambda known: record if known is None else None)
 
 
 def _score_at(fmr: float, config: Config, manifest: Manifest, otherwise: float) -> float:

@@ -19,6 +19,7 @@ from pam_faceid.core.errors import (
     ModelError,
     PamStackError,
     PrivilegeError,
+    StateError,
     VaultError,
 )
 from pam_faceid.layout import Layout
@@ -52,6 +53,7 @@ _CODES: tuple[tuple[type[FaceIdError], ExitCode], ...] = (
     (VaultError, ExitCode.VAULT),
     (ModelError, ExitCode.VAULT),
     (AuditError, ExitCode.VAULT),
+    (StateError, ExitCode.VAULT),
 )
 
 

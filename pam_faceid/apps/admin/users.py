@@ -155,5 +155,6 @@ def remove_user(admin: Admin, *, name: str, yes: bool) -> None:
         if not click.confirm(f"Delete the face template of {name}?"):
             raise RefusedError("nothing was deleted")
     store.remove(name)
+    wiring.state_store(admin.layout).remove(name)
     click.echo(f"{name}: the template is deleted; only the password lets them in now")
     wiring.audit_log(admin.layout).record("remove-user", user=name)
