@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,6 +13,13 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.root
+
+# Where a program includes them from, and the architecture that each describes.
+KERNEL_HEADERS = (
+    (Path(f"/usr/include/{os.uname().machine}-linux-gnu/asm/unistd_64.h"), 0),
+    (Path("/usr/include/asm-generic/unistd.h"), 1),
+)
+LAST_SYSTEM_CALL = 467  # of Linux 6.18
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -122,3 +131,160 @@ def test_a_child_dies_with_its_parent() -> None:
     while child.exists() and "\nState:\tZ" not in (child / "status").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_no_exec_could_bring_a_privilege_back() -> None:
+    ended = run("""
+        import ctypes
+        from pam_faceid.adapters import sandbox
+        sandbox.drop_to("faceid")
+        status = open("/proc/thread-self/status").read()
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert f"{name}:\\t0000000000000000" in status, status
+        PR_GET_SECUREBITS = 27
+        assert ctypes.CDLL(None).prctl(PR_GET_SECUREBITS) == 0b1110_1011
+    """)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_service_manager_may_have_taken_the_right_to_give_up_more() -> None:
+    """As a unit whose bounding set lacks CAP_SETPCAP starts its programs."""
+    ended = subprocess.run(
+        [
+            *("setpriv", "--bounding-set", "-setpcap", "--inh-caps", "-setpcap"),
+            *(sys.executable, "-c"),
+            textwrap.dedent("""
+                from pam_faceid.adapters import sandbox
+                sandbox.drop_to("faceid")
+                status = open("/proc/thread-self/status").read()
+                for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                    assert f"{name}:\\t0000000000000000" in status, status
+            """),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(("header", "column"), KERNEL_HEADERS)
+def test_system_calls_have_the_numbers_of_the_kernels_headers(header: Path, column: int) -> None:
+    from pam_faceid.adapters.sandbox.system_calls import NUMBERS
+
+    if not header.exists():
+        pytest.skip(f"{header} is not here: linux-libc-dev of another processor")
+    found: dict[str, int] = {}
+    for line in header.read_text().splitlines():
+        if match := re.match(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", line):
+            found.setdefault(match[1], int(match[2]))
+    # The generic header calls it so where one word is enough for a file's size.
+    found.setdefault("newfstatat", found.get("fstatat", -1))
+    assert {name: both[column] for name, both in NUMBERS.items()} == {
+        name: found.get(name, -1) for name in NUMBERS
+    }
+
+
+def test_a_system_call_that_is_not_listed_does_not_exist() -> None:
+    """Each number that the kernel knows, and those that it will know."""
+    ended = run(
+        f"""
+        import ctypes, errno, os
+        from pam_faceid.adapters import sandbox
+        from pam_faceid.adapters.sandbox import profiles
+        from pam_faceid.adapters.sandbox.system_calls import NUMBERS
+        machine = ("x86_64", "aarch64").index(os.uname().machine)
+        known = {{numbers[machine] for numbers in NUMBERS.values()}}
+        sandbox.drop_to("faceid")
+        assert profiles.confine_observer(models=[], device="").seccomp
+        libc = ctypes.CDLL(None, use_errno=True)
+        X32 = 0x4000_0000
+        # uretprobe and uprobe never reach a filter; the kernel kills whoever else makes them.
+        probes = {{335, 336}} if machine == 0 else set()
+        for number in [*range({LAST_SYSTEM_CALL + 50}), X32, X32 + 2]:
+            if number in known | probes:
+                continue
+            ctypes.set_errno(0)
+            result = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(-1)] * 6)
+            assert (result, ctypes.get_errno()) == (-1, errno.ENOSYS), number
+        os.write(1, b"tried")
+        os._exit(0)
+    """
+    )
+    assert ended.stdout == "tried", ended.stderr
+
+
+def test_a_process_with_threads_is_not_confined() -> None:
+    """Its other threads would go on as before, with the same memory."""
+    ended = run("""
+        import threading
+        from pam_faceid.adapters.sandbox import profiles
+        from pam_faceid.core.errors import PrivilegeError
+        waiting = threading.Event()
+        threading.Thread(target=waiting.wait, daemon=True).start()
+        try:
+            profiles.confine_observer(models=[], device="")
+        except PrivilegeError as error:
+            print("refused", error)
+    """)
+    assert ended.stdout.startswith("refused"), ended.stdout + ended.stderr
+
+
+def test_another_architectures_call_ends_the_process() -> None:
+    """On x86_64 a call through int 0x80 has other numbers: 20 is writev or getpid."""
+    if os.uname().machine != "x86_64":
+        pytest.skip("the 32-bit entry is x86's")
+    ended = run("""
+        import ctypes, mmap, os
+        # mov eax, 20 (getpid of 32 bits); int 0x80; ret
+        code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        code.write(b"\\xb8\\x14\\0\\0\\0\\xcd\\x80\\xc3")
+        call = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+        assert call() == os.getpid(), "this kernel has no 32-bit calls"
+        os.write(1, b"before")
+        from pam_faceid.adapters import sandbox
+        from pam_faceid.adapters.sandbox import profiles
+        sandbox.drop_to("faceid")
+        profiles.confine_observer(models=[], device="")
+        call()
+        os.write(1, b"after")
+    """)
+    if "no 32-bit calls" in ended.stderr or ended.returncode == -11:
+        pytest.skip("this kernel has no 32-bit calls")
+    assert ended.stdout == "before"
+    assert ended.returncode == -31  # SIGSYS
+
+
+def test_locked_memory_is_not_swapped_and_a_limit_that_stays_locks_nothing() -> None:
+    ended = run("""
+        import resource
+        from pam_faceid.adapters.sandbox.memory import lock_memory
+        def locked():
+            (line,) = [l for l in open("/proc/self/status") if l.startswith("VmLck")]
+            return int(line.split()[1])
+        liftable = True
+        try:
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
+        except (ValueError, PermissionError):
+            liftable = False
+        assert lock_memory(limit_counts=True) == liftable
+        assert bool(locked()) == liftable
+        assert lock_memory(limit_counts=False)
+        assert locked()
+        more = bytearray(64 << 20)  # over the usual limit
+        assert locked() > 64 << 10
+    """)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_what_is_wiped_is_gone() -> None:
+    from array import array
+
+    from pam_faceid.adapters.sandbox.memory import wipe
+
+    key, vector = bytearray(b"secret"), array("f", [0.5, 0.25])
+    wipe(key)
+    wipe(memoryview(vector))
+    assert key == bytes(6)
+    assert vector.tolist() == [0.0, 0.0]

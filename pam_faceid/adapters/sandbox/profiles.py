@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -94,7 +94,19 @@ _COMPUTING: Final = (
     *("sigaltstack", "sysinfo", "uname"),
 )
 _WRITING: Final = (
-    *("fchmod", "fchmodat", "fchown", "fchownat", "fdatasync", "flock", "fsync", "ftruncate"),
+    *(
+        "chmod",
+        "chown",
+        "lchown",
+        "fchmod",
+        "fchmodat",
+        "fchown",
+        "fchownat",
+        "fdatasync",
+        "flock",
+        "fsync",
+        "ftruncate",
+    ),
     *("link", "linkat", "mkdir", "mkdirat", "open", "openat", "rename", "renameat", "renameat2"),
     *("unlink", "unlinkat"),
 )
@@ -144,29 +156,26 @@ def confine_observer(*, models: Iterable[str], device: str) -> Layers:
     )
 
 
-def confine_keeper(*, reads: Iterable[str], keeps: Sequence[str], child: int) -> Layers:
-    """Leave this process nothing but its own files, and the right to end its observer.
+def confine_keeper(*, keeps: Iterable[str], child: int) -> Layers:
+    """Leave this process nothing but the record of attempts, and the right to end its observer.
 
-    What it has open stays open. To be called with no other thread running.
+    To be called with no other thread running, once the template is open: the key, the templates and
+    the configuration are out of reach from then on, as is the camera. What is open stays open.
 
     Args:
-        reads: Files and directories to read: configuration, key, templates.
-        keeps: Directories to write in, all that is beneath included; those that are not there are
-            made, mode 0750.
+        keeps: Directories to write in, all that is beneath included. In place of one that is still
+            to be made, the directory that it will be in.
         child: The observer's process id.
 
     Raises:
         PrivilegeError: The kernel refused.
-        OSError: A directory of `keeps` cannot be made.
     """
     _require_one_thread()
-    for directory in keeps:
-        os.makedirs(directory, mode=0o750, exist_ok=True)  # noqa: PTH103 - see the imports
     keep_capabilities([CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_IPC_LOCK, CAP_KILL])
     return _confine(
         [
-            Grant([*_python_files(), *_SYSTEM_FILES, *_ACCOUNT_FILES, *reads], READ),
-            Grant(keeps, KEEP),
+            Grant([*_python_files(), *_SYSTEM_FILES, *_ACCOUNT_FILES], READ),
+            Grant([_existing(directory) for directory in keeps], KEEP),
         ],
         _calls(_READING, _TALKING, _COMPUTING, _WRITING, ("connect", "wait4", "waitid"))
         | {
@@ -214,6 +223,10 @@ def _nodes(device: str) -> list[str]:
     if device == "auto":
         return [f"/dev/{name}" for name in os.listdir("/dev") if name.startswith("video")]  # noqa: PTH208
     return [device] if device else []
+
+
+def _existing(path: str) -> str:
+    return path if os.path.exists(path) else _existing(os.path.dirname(path))  # noqa: PTH110, PTH120
 
 
 def _limit(what: int, most: int) -> None:

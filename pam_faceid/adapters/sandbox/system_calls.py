@@ -56,6 +56,8 @@ class Argument(msgspec.Struct, frozen=True):
 NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
     "access": (21, -1),
     "brk": (12, 214),
+    "chmod": (90, -1),
+    "chown": (92, -1),
     "clock_getres": (229, 114),
     "clock_gettime": (228, 113),
     "clock_nanosleep": (230, 115),
@@ -102,6 +104,7 @@ NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
     "getuid": (102, 174),
     "ioctl": (16, 29),
     "kill": (62, 129),
+    "lchown": (94, -1),
     "link": (86, -1),
     "linkat": (265, 37),
     "lseek": (8, 62),
