@@ -5,21 +5,26 @@ Started by the hook as root.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from pam_faceid.adapters import sandbox
-from pam_faceid.apps.observer import one_look
+from pam_faceid.apps.observer import Sight, one_look
 from pam_faceid.apps.protocol import MAX_REQUEST_BYTES, Authenticate, Channel, LetIn, Peer
 from pam_faceid.apps.service import Service
 from pam_faceid.apps.settings import Settings
-from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.errors import FaceIdError, PrivilegeError
 from pam_faceid.layout import Layout
+
+if TYPE_CHECKING:
+    from pam_faceid.apps.order import Order
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -38,7 +43,13 @@ def main(arguments: list[str]) -> NoReturn:
 def _answer(channel: Channel, root: Path) -> None:
     """Read one request and answer it. One that is not in the protocol gets no answer."""
     layout = Layout(root)
-    service = Service(layout, settings=lambda: Settings(layout), look=one_look, one_shot=True)
+    service = Service(
+        layout,
+        settings=lambda: Settings(layout),
+        look=_look,
+        one_shot=True,
+        confine=lambda sight: _confine(layout, sight),
+    )
     try:
         request = channel.receive(msgspec.json.Decoder(Authenticate | LetIn).decode)
         if request is not None:
@@ -47,6 +58,27 @@ def _answer(channel: Channel, root: Path) -> None:
     except (FaceIdError, OSError):
         # No record or nobody to tell: silence ends in the password prompt.
         return
+
+
+@contextlib.contextmanager
+def _look(order: Order) -> Iterator[Sight]:
+    """Look once. What follows is done while the observer loads its libraries."""
+    with one_look(order) as sight:
+        from pam_faceid.adapters.sandbox.memory import lock_memory
+
+        lock_memory(limit_counts=False)
+        yield sight
+
+
+def _confine(layout: Layout, sight: Sight) -> None:
+    from pam_faceid.adapters.sandbox.profiles import confine_keeper
+
+    if sight.pid is None:
+        raise PrivilegeError("the observer is not a child of the worker")
+    confine_keeper(
+        keeps=[str(layout.audit_log.parent), str(layout.audit_chain.parent)],
+        child=sight.pid,
+    )
 
 
 if __name__ == "__main__":
