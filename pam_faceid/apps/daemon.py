@@ -211,10 +211,10 @@ class Daemon:
         try:
             self._settings.read()
             status = "Ready"
-        except FaceIdError as error:
+        except Exception as error:  # also one that nobody foresaw: what was in force stays
             status = f"Configuration not valid, and not in force: {error}"
             _say(status)
-            with contextlib.suppress(FaceIdError):  # it has been said
+            with contextlib.suppress(FaceIdError, OSError):  # it has been said
                 wiring.audit_log(self._layout).record("settings", error=str(error))
         if not self._stopping:
             self._notifier.ready(status)
