@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pam_faceid.apps import wiring
-from pam_faceid.apps.admission import Charge, Surroundings
+from pam_faceid.apps.admission import LADDER, Charge, Surroundings
 from pam_faceid.apps.protocol import (
     NOTED,
     Authenticate,
@@ -48,7 +48,6 @@ ANSWERING_SECONDS: Final = 5.0  # to settle and record
 
 LOOKING: Final = "Looking for your face"
 CONFIRM: Final = "Your face was recognised. Press Enter to go on: "
-LADDER: Final = lockout.WITHOUT_DETECTION
 
 
 class _SkippedError(Exception):
@@ -133,6 +132,8 @@ class Attempt:
         self._peer = peer
         self._cleanup = cleanup
         self._started = time.monotonic()
+        # Before this process is confined: it reads from the configuration whether to seal.
+        self._audit = wiring.audit_log(service.layout)
         self._store = wiring.state_store(service.layout)
         self._charge = Charge(self._store, request.user, service.layout)
         self._failed = False  # a face was compared, and no match came of it so far
@@ -141,7 +142,7 @@ class Attempt:
     def outcome(self) -> Outcome:
         """Authenticate, settle the charge, record, and only then say how it ended."""
         outcome = self._settled(self._ended())
-        wiring.audit_log(self._layout).record(
+        self._audit.record(
             "authenticate",
             attempt=self._charge.attempt,
             user=self._request.user,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import multiprocessing
 import os
@@ -25,9 +26,14 @@ from pam_faceid.core.types import Outcome
 NOWHERE = Path("/nonexistent/log")
 
 
-def log_at(path: Path, *, syslog: Path = NOWHERE) -> FileAuditLog:
-    chain = path.parent.parent / "lib" / "audit.chain"
-    return FileAuditLog(path, chain=chain, must_chain=False, syslog=syslog)
+def log_at(path: Path, *, syslog: Path = NOWHERE, lock_seconds: float = 60.0) -> FileAuditLog:
+    return FileAuditLog(
+        path,
+        chain=path.parent.parent / "lib" / "audit.chain",
+        must_chain=False,
+        syslog=syslog,
+        lock_seconds=lock_seconds,
+    )
 
 
 @pytest.fixture
@@ -233,6 +239,20 @@ def test_a_pipe_in_the_place_of_the_log_does_not_block(log: FileAuditLog, path: 
     os.mkfifo(path, 0o600)
     with pytest.raises(AuditError, match="is not a regular file"):
         log.record("authenticate")
+
+
+def test_a_writer_that_was_stopped_does_not_hold_up_the_others(path: Path) -> None:
+    """Whoever holds the lock and never lets go costs the record, and so the match, not a hang."""
+    log_at(path).record("authenticate")
+    held = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(AuditError, match="another process has held"):
+            log_at(path, lock_seconds=0.05).record("authenticate")
+    finally:
+        os.close(held)
+    log_at(path).record("authenticate")
+    assert len(lines(path)) == 2
 
 
 def test_a_missing_directory_above_is_named(tmp_path: Path) -> None:

@@ -31,7 +31,11 @@ class Sealed:
         self.path = root / "log" / "audit.log"
         self.chain = root / "lib" / "audit.chain"
         self.log = FileAuditLog(
-            self.path, chain=self.chain, must_chain=True, syslog=Path("/nonexistent/log")
+            self.path,
+            chain=self.chain,
+            must_chain=True,
+            syslog=Path("/nonexistent/log"),
+            lock_seconds=60.0,
         )
         self.keys: dict[str, Link] = {}
 

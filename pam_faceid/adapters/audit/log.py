@@ -21,6 +21,8 @@ from pam_faceid.layout import KEEPER_USER
 
 DIRECTORY_MODE: Final = 0o750
 FILE_MODE: Final = 0o600
+LOCK_SECONDS: Final = 5.0  # whoever holds it needs milliseconds, unless it was stopped
+_LOCK_POLL_SECONDS: Final = 0.002
 TORN: Final = b" torn"  # no line that ends in it is canonical
 _OPEN: Final = os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -56,15 +58,23 @@ class FileAuditLog:
         chain: Head of the chain; where it exists, each line is sealed.
         must_chain: Refuse to write a line that cannot be sealed because there is no head.
         syslog: Datagram socket of the system's log.
+        lock_seconds: How long to wait for another writer.
     """
 
     def __init__(
-        self, path: Path, *, chain: Path, must_chain: bool, syslog: Path = journal.DEV_LOG
+        self,
+        path: Path,
+        *,
+        chain: Path,
+        must_chain: bool,
+        syslog: Path = journal.DEV_LOG,
+        lock_seconds: float = LOCK_SECONDS,
     ) -> None:
         self.path = path
         self.chain = chain
         self._must_chain = must_chain
         self._syslog = syslog
+        self._lock_seconds = lock_seconds
         self.owner = log_owner()
 
     def record(self, event: str, **fields: Field) -> None:
@@ -108,10 +118,26 @@ class FileAuditLog:
             with refused_as(AuditError):
                 make_directory(self.path.parent, self.owner)
                 with open_directory(self.path.parent, owner_uid=self.owner.uid) as directory:
-                    fcntl.flock(directory, fcntl.LOCK_EX)
+                    self._wait_for_lock(directory)
                     yield directory
         except OSError as error:
             raise _cannot_record(self.path, error) from error
+
+    def _wait_for_lock(self, directory: int) -> None:
+        """Wait for other writers, but not for ever: one that was stopped must not stop all."""
+        until = time.monotonic() + self._lock_seconds
+        while True:
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise AuditError(
+                        f"another process has held {self.path.parent} for {self._lock_seconds:g} s",
+                        hint=f"see which: fuser -v {self.path.parent}",
+                    ) from None
+                time.sleep(_LOCK_POLL_SECONDS)
+            else:
+                return
 
     def append(self, line: bytes, directory: int) -> None:
         """Append a line and make it durable.
