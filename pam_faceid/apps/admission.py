@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pam_faceid.adapters import seat
 from pam_faceid.adapters.clock import moment
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pam_faceid.apps.protocol import Peer
     from pam_faceid.core.lockout import Ladder, LockedOut, Moment, Record
     from pam_faceid.layout import Layout
+
+LADDER: Final = lockout.WITHOUT_DETECTION  # there is no detector of presentation attacks yet
 
 
 class Surroundings:

@@ -89,17 +89,23 @@ def show_user(admin: Admin, *, name: str, json_wanted: bool) -> None:
     """Show what is kept of NAME: dates, quality and sources, never the vectors."""
     require_root("reading a template")
     from pam_faceid.adapters.accounts import find_account
+    from pam_faceid.apps.admin.trust import trust_in
 
     account = find_account(name)
     template = wiring.template_store(admin.layout).load(account.name, account.uid)
+    trust = trust_in(account.name, admin.layout)
     if json_wanted:
-        as_json(_described(template))
+        as_json({**_described(template), "trust": asdict(trust)})
         return
     facts(
         {
             "user": f"{template.user} (uid {template.uid})",
             "enrolled": local_time(template.created_at),
             "model": template.model_id,
+            "accepted now": trust.sentence,
+            "failures in a row": "unknown" if trust.failures is None else str(trust.failures),
+            "last password": _when(trust.password_at),
+            "last let in": _when(trust.used_at),
         }
     )
     table(
@@ -119,6 +125,10 @@ def show_user(admin: Admin, *, name: str, json_wanted: bool) -> None:
             for number, reference in enumerate(template.references, start=1)
         ],
     )
+
+
+def _when(time: str | None) -> str:
+    return "never" if time is None else time[:16].replace("T", " ")
 
 
 def _described(template: ReferenceTemplate) -> dict[str, object]:
