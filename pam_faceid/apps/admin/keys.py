@@ -63,12 +63,13 @@ def _show(found: KeyStatus, places: list[str]) -> None:
         {
             "place": found.place.value if found.place else "not known",
             "file": str(found.path or "none"),
-            "key": f"{found.key_id}, opens" if found.key_id else f"does not open: {found.error}",
+            "key": f"{found.key_id}, opens" if found.key_id else "does not open",
             "templates": f"{opened} of {len(found.templates)} open",
             "this machine has": ", ".join(places),
         }
     )
-    for why in filter(None, found.templates.values()):
+    complaints = [found.error] if found.error else list(found.templates.values())
+    for why in filter(None, complaints):
         click.echo(f"does not open: {why}")
     if found.interrupted == "rotation":
         click.echo("a rotation was interrupted; to end it: faceid-admin key rotate")
