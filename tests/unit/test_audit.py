@@ -115,6 +115,19 @@ def test_no_text_can_forge_a_line_or_reach_a_terminal(log: FileAuditLog, path: P
     assert line["outcome"] == "non_match"
 
 
+def test_no_name_of_a_stage_keeps_an_attempt_from_being_recorded(
+    log: FileAuditLog, path: Path
+) -> None:
+    """The process that decodes pixels names its stages, and may be taken over."""
+    hostile = {f"{name}_ms": 1.0 for name in ("A", "a b", "a=b", "x\ny", "", '"', "k" * 99, "ü")}
+    many = {f"stage{number:03}_ms": 1.0 for number in range(500)}
+    log.record("authenticate", user="alice", outcome="match", **hostile, **many)
+    (line,) = lines(path)
+    assert (line["user"], line["outcome"]) == ("alice", "match")
+    assert int(line["left_out"]) == 508 - sum(name.endswith("_ms") for name in line)
+    assert len(line) <= 48
+
+
 @pytest.mark.parametrize(
     ("best", "threshold", "word"),
     [

@@ -51,7 +51,7 @@ def write_line(pairs: Mapping[str, str]) -> bytes:
     if not 0 < len(pairs) <= MAX_PAIRS:
         raise LineError(f"{len(pairs)} pairs in an audit line")
     for key in pairs:
-        if not _is_key(key):
+        if not is_key(key):
             raise LineError(f"{key!r} cannot be a key of an audit line")
     return " ".join(f"{key}={_write(value)}" for key, value in pairs.items()).encode("ascii")
 
@@ -79,6 +79,11 @@ def parse_line(line: bytes) -> dict[str, str]:
     return pairs
 
 
+def is_key(key: str) -> bool:
+    """Whether a text can be the key of a pair: a lower-case word of at most 32 characters."""
+    return key[:1] in _LETTERS and _IN_KEY.issuperset(key) and len(key) <= _KEY_LENGTH
+
+
 def fit(value: str) -> str:
     """Return the value, or as much of its beginning as fits in a line, with the mark `CUT`."""
     room = MAX_VALUE_BYTES - 2  # the quotes
@@ -87,10 +92,6 @@ def fit(value: str) -> str:
     if sum(sizes) <= room:
         return value
     return start[: bisect_right(list(accumulate(sizes)), room - len(CUT))] + CUT
-
-
-def _is_key(key: str) -> bool:
-    return key[:1] in _LETTERS and _IN_KEY.issuperset(key) and len(key) <= _KEY_LENGTH
 
 
 def _write(value: str) -> str:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from pam_faceid.adapters.audit.lines import is_key
+
 Field = str | int | float | bool | None
 
 ORDER: Final = (
@@ -39,6 +41,7 @@ ORDER: Final = (
     "error",
 )
 ROOT_ONLY: Final = frozenset({"closeness"})
+MOST_FIELDS: Final = 40
 NEAR: Final = 0.75  # of the threshold: about one stranger in a thousand comes this near
 _PLACES: Final = {name: place for place, name in enumerate(ORDER)}
 
@@ -47,7 +50,9 @@ def describe(event: str, fields: Mapping[str, Field], *, seconds: float) -> dict
     """Return the pairs of a record: those of `ORDER`, then any other by its name.
 
     `best_score` and `threshold` become `closeness`; the numbers themselves are never written, since
-    whoever could read them could climb towards a match.
+    whoever could read them could climb towards a match. Names of stages come from the process that
+    decodes pixels: what cannot be a key, or is one too many, is counted as `left_out`, so that no
+    name keeps an attempt from being recorded.
 
     Args:
         event: What happened.
@@ -69,7 +74,11 @@ def describe(event: str, fields: Mapping[str, Field], *, seconds: float) -> dict
     if best is not None and threshold is not None:
         texts["closeness"] = closeness(float(best), float(threshold))
     texts |= {"time": _stamp(seconds), "event": event}
-    return dict(sorted(texts.items(), key=lambda pair: (_PLACES.get(pair[0], len(ORDER)), pair[0])))
+    names = sorted(filter(is_key, texts), key=lambda name: (_PLACES.get(name, len(ORDER)), name))
+    pairs = {name: texts[name] for name in names[:MOST_FIELDS]}
+    if len(pairs) < len(texts):
+        pairs["left_out"] = str(len(texts) - len(pairs))
+    return pairs
 
 
 def for_journal(pairs: Mapping[str, str]) -> dict[str, str]:
