@@ -130,6 +130,7 @@ def write_atomically(
     group: int | None,
     replace: bool,
     owner: int | None = None,
+    durable: bool = True,
 ) -> None:
     """Write a whole file so that a reader, or a power cut, finds the old one or the new one.
 
@@ -145,6 +146,8 @@ def write_atomically(
         group: Group id of the new file; None for the process's own.
         replace: False refuses an existing file, also one that another process makes meanwhile.
         owner: User id of the new file, which only root can choose; None for the process's own.
+        durable: False does not wait for the disk: readers still find the old one or the new one,
+            but a power cut soon after may leave the old one, or an empty one.
 
     Raises:
         FileTakenError: The file is there and `replace` is false.
@@ -154,13 +157,16 @@ def write_atomically(
         temporary = f".{path.name}.{os.urandom(8).hex()}.tmp"
         try:
             owners = (-1 if owner is None else owner, -1 if group is None else group)
-            _write_durably(temporary, data, mode=mode, owners=owners, directory=directory)
+            _write_new(
+                temporary, data, mode=mode, owners=owners, directory=directory, durable=durable
+            )
             if replace:
                 os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
             else:
                 # link(2) never replaces, so of two writers at once exactly one wins.
                 os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
-            os.fsync(directory)
+            if durable:
+                os.fsync(directory)
         except FileExistsError as error:
             raise FileTakenError(f"{path} exists already") from error
         except OSError as error:
@@ -228,8 +234,14 @@ def _remove_unfinished(name: str, directory: int) -> None:
             os.unlink(other, dir_fd=directory)
 
 
-def _write_durably(
-    name: str, data: bytes, *, mode: int, owners: tuple[int, int], directory: int
+def _write_new(
+    name: str,
+    data: bytes,
+    *,
+    mode: int,
+    owners: tuple[int, int],
+    directory: int,
+    durable: bool,
 ) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
     fd = os.open(name, flags, mode & stat.S_IRWXU, dir_fd=directory)
@@ -241,7 +253,8 @@ def _write_durably(
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(fd, rest) :]
-        os.fsync(fd)
+        if durable:
+            os.fsync(fd)
     finally:
         os.close(fd)
 

@@ -163,8 +163,11 @@ class Caller:
 
 def lid_is_closed(proc: Path) -> bool:
     """Whether a lid says that it is closed. A machine without one has none closed."""
-    lids = (proc / "acpi/button/lid").glob("*/state")
-    return any(_read(lid).split()[-1:] == ["closed"] for lid in lids)
+    try:
+        lids = list((proc / "acpi/button/lid").iterdir())
+    except OSError:
+        return False
+    return any(_read(lid / "state").split()[-1:] == ["closed"] for lid in lids)
 
 
 def has_camera(sys: Path) -> bool:

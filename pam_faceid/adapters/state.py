@@ -89,12 +89,20 @@ class StateStore:
             raise _damaged(path, f"it is of {file.user!r}")
         return file.record
 
-    def change(self, user: str, transition: Callable[[Record | None], Record | None]) -> None:
-        """Replace what is remembered by what a function makes of it, durably and one at a time.
+    def change(
+        self,
+        user: str,
+        transition: Callable[[Record | None], Record | None],
+        *,
+        durable: bool = True,
+    ) -> None:
+        """Replace what is remembered by what a function makes of it, one process at a time.
 
         Args:
             transition: Gets the record, or None when there is none. What it returns is written,
                 None is not. It is called while others wait.
+            durable: Wait for the disk. Without, a power cut may bring back the record of before or
+                damage it, which costs comfort: for a change that takes a charge back.
 
         Raises:
             StateError: The record cannot be believed, read or written, or another process did not
@@ -103,7 +111,7 @@ class StateStore:
         with self._locked():
             record = transition(self.load(user))
             if record is not None:
-                self._write(user, record)
+                self._write(user, record, durable=durable)
 
     def replace(self, user: str, record: Record) -> None:
         """Write a record whatever was there before, also what cannot be believed.
@@ -112,7 +120,7 @@ class StateStore:
             StateError: As `change`.
         """
         with self._locked():
-            self._write(user, record)
+            self._write(user, record, durable=True)
 
     def remove(self, user: str) -> None:
         """Forget a user. Nothing happens when nothing is remembered. Raises StateError."""
@@ -127,7 +135,7 @@ class StateStore:
             raise StateError(f"{user!r} is not a user name")
         return self._directory / f"{user}{SUFFIX}"
 
-    def _write(self, user: str, record: Record) -> None:
+    def _write(self, user: str, record: Record, *, durable: bool) -> None:
         path = self._path(user)
         with refused_as(StateError):
             remove_unfinished(path, owner_uid=self._owner_uid)
@@ -139,6 +147,7 @@ class StateStore:
                 group=None,
                 replace=True,
                 owner=self._owner_uid if os.geteuid() == 0 else None,
+                durable=durable,
             )
 
     @contextmanager

@@ -160,4 +160,8 @@ class Charge:
             self._settle(lambda record: lockout.refund(record, self.attempt))
 
     def _settle(self, settled: Callable[[Record], Record]) -> None:
-        self._store.change(self._user, lambda record: None if record is None else settled(record))
+        # Not waiting for the disk, since the reply would wait with it: what a power cut can bring
+        # back is the charge.
+        self._store.change(
+            self._user, lambda record: None if record is None else settled(record), durable=False
+        )

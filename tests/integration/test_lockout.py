@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -252,6 +253,28 @@ def test_killing_an_attempt_does_not_take_its_charge_back(
         client.wait()
     enrolled.wait_for_processes(0)
     assert failures(enrolled) == 1
+
+
+def test_the_charge_is_on_the_disk_before_the_template_is_opened(enrolled: Machine) -> None:
+    """strace sees file and directory synchronised; what takes the charge back need not wait."""
+    trace, state = enrolled.layout.root / "trace", enrolled.layout.state
+    script = enrolled.layout.root / "python"
+    script.write_text(
+        f"#!/bin/sh\nexec strace -f -y -qq -o {trace} -e trace=openat,fsync,renameat,rename "
+        f'{enrolled.program.python} "$@"\n'
+    )
+    script.chmod(0o755)
+    enrolled.write_service(python=script)
+    assert enrolled.authenticate(None).accepted
+    steps = [
+        ("opened", re.search(rf'openat\(.*"{enrolled.layout.templates}"', line))
+        if "openat" in line
+        else ("synced", re.search(rf"fsync\(\d+<{state}(/\.[^>]+)?>\)", line))
+        for line in trace.read_text().splitlines()
+    ]
+    kinds = [what for what, found in steps if found]
+    assert kinds[:3] == ["synced", "synced", "opened"]
+    assert kinds.count("synced") == 2
 
 
 # The service with a real observer; the client acts between the first probe and its comparison.
