@@ -153,7 +153,8 @@ class Machine:
 
 @pytest.fixture(scope="session")
 def account() -> Iterator[Account]:
-    name, password = f"faceid-t{os.getpid()}", secrets.token_hex(12)
+    # Each suite that uses these fixtures makes one of its own.
+    name, password = f"faceid-t{secrets.token_hex(4)}", secrets.token_hex(12)
     subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", name], check=True)
     try:
         subprocess.run(["chpasswd"], input=f"{name}:{password}", text=True, check=True)
