@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.integration.conftest import BOUND_SECONDS, Machine
 
-LOOKING = "Looking for your face"
 WAITING = "Waiting for the camera"
+PATIENT = "[attempt]\ntimeout_seconds = 60.0\n"  # a face is found, however busy the machine
 
 Line = dict[str, object]
 
@@ -39,12 +39,12 @@ class Client:
 
     def __init__(self, path: Path, *, uid: int = 0) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(BOUND_SECONDS)
         os.seteuid(uid)
         try:
-            self.socket.connect(str(path))
+            self.socket.connect(str(path))  # waits for room in the listener's queue
         finally:
             os.seteuid(0)
+        self.socket.settimeout(BOUND_SECONDS)
         self._received = b""
 
     def __enter__(self) -> Client:
@@ -147,6 +147,12 @@ class Daemon:
         """End it as systemd would; return its exit status."""
         self.signal(signal.SIGTERM)
         return self.process.wait(timeout=BOUND_SECONDS)
+
+
+def configure(machine: Machine, picture: Path, settings: str = PATIENT) -> None:
+    """Put a picture before the camera; settings follow as TOML."""
+    machine.show(picture)
+    machine.configure(machine.layout.config_file.read_text() + settings)
 
 
 @contextlib.contextmanager

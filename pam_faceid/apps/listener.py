@@ -14,7 +14,7 @@ from typing import Final
 from pam_faceid.adapters.safe_files import open_directory
 from pam_faceid.core.errors import FaceIdError
 
-BACKLOG: Final = 128
+BACKLOG: Final = 4096  # clients do not wait for room; a flood must not take it all
 FIRST_PASSED: Final = 3  # sd_listen_fds(3)
 DIRECTORY_MODE: Final = 0o755
 SOCKET_MODE: Final = 0o666  # whoever may ask is told by the kernel, not by the mode
@@ -56,9 +56,9 @@ def own_listener(path: Path) -> Iterator[socket.socket]:
         raise FaceIdError(
             f"only root can listen at {path}: clients believe no other", hint="run this as root"
         )
-    path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    _make_directory(path.parent.parent)
+    _make_directory(path.parent)
     with open_directory(path.parent, owner_uid=0) as directory:
-        os.fchmod(directory, DIRECTORY_MODE)  # whatever the umask made of it
         lock = os.open(
             LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=directory
         )
@@ -72,6 +72,14 @@ def own_listener(path: Path) -> Iterator[socket.socket]:
                     with contextlib.suppress(FileNotFoundError):
                         if path.lstat().st_ino == mine:
                             path.unlink()
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        return
+    directory.chmod(DIRECTORY_MODE)  # whatever the umask is
 
 
 def _be_alone(lock: int, path: Path) -> None:

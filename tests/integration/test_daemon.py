@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.daemons import WAITING, Client, Daemon, running, wait_until
+from tests.daemons import PATIENT, WAITING, Client, Daemon, configure, running, wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Machine
@@ -29,7 +29,7 @@ Portraits = tuple[Path, Path]
 @pytest.fixture
 def enrolled(machine: Machine, portraits: Portraits) -> Machine:
     """The first portrait is enrolled and sits before the camera."""
-    machine.show(portraits[0])
+    configure(machine, portraits[0])
     machine.enrol(portraits[0])
     return machine
 
@@ -48,11 +48,9 @@ def wall(tmp_path: Path) -> Path:
     return path
 
 
-def show(daemon: Daemon, picture: Path, settings: str = "") -> None:
+def show(daemon: Daemon, picture: Path, settings: str = PATIENT) -> None:
     """Put a picture before the camera of a running daemon."""
-    daemon.machine.show(picture)
-    text = daemon.machine.layout.config_file.read_text()
-    daemon.machine.configure(text + settings)
+    configure(daemon.machine, picture, settings)
     assert "STATUS=Ready" in daemon.reload()
 
 
@@ -85,9 +83,7 @@ def test_a_stranger_is_refused_between_two_matches(daemon: Daemon, portraits: Po
 def test_new_settings_are_in_force_after_sighup_and_not_before(
     daemon: Daemon, portraits: Portraits
 ) -> None:
-    daemon.machine.show(portraits[0])
-    text = daemon.machine.layout.config_file.read_text()
-    daemon.machine.configure(f"{text}\n[services.test]\nenabled = false\n")
+    configure(daemon.machine, portraits[0], "[services.test]\nenabled = false\n")
     assert daemon.authenticate() == "match"
     assert "STATUS=Ready" in daemon.reload()
     assert daemon.authenticate() == "not_permitted"
@@ -152,7 +148,7 @@ def test_an_observer_killed_between_attempts_is_replaced(daemon: Daemon) -> None
 def test_an_observer_killed_in_an_attempt_ends_that_attempt_only(
     daemon: Daemon, wall: Path, portraits: Portraits
 ) -> None:
-    show(daemon, wall, "[attempt]\ntimeout_seconds = 30.0\n")
+    show(daemon, wall)
     with daemon.client() as client:
         client.receive_until("info")
         wait_until(daemon.observers, "an observer")
@@ -163,17 +159,14 @@ def test_an_observer_killed_in_an_attempt_ends_that_attempt_only(
     assert daemon.authenticate() == "match"
 
 
-def test_a_stopped_observer_costs_one_attempt(daemon: Daemon) -> None:
+def test_a_stopped_observer_costs_one_attempt(daemon: Daemon, portraits: Portraits) -> None:
     assert daemon.authenticate() == "match"
-    text = daemon.machine.layout.config_file.read_text()
-    daemon.machine.configure(f"{text}\n[attempt]\ntimeout_seconds = 0.5\n")
-    daemon.reload()
+    show(daemon, portraits[0], "[attempt]\ntimeout_seconds = 0.5\n")
     (observer,) = daemon.observers()
     os.kill(observer, signal.SIGSTOP)
     assert daemon.authenticate() == "failure_to_acquire"
     wait_until(lambda: observer not in daemon.observers(), "the stopped observer is gone")
-    daemon.machine.configure(text)
-    daemon.reload()
+    show(daemon, portraits[0])
     assert daemon.authenticate() == "match"
 
 
@@ -298,7 +291,7 @@ def test_an_idle_daemon_never_wakes_up(daemon: Daemon) -> None:
 
 
 def test_skipping_while_waiting_is_answered_at_once(daemon: Daemon, wall: Path) -> None:
-    show(daemon, wall, "[attempt]\ntimeout_seconds = 30.0\n")
+    show(daemon, wall)
     with daemon.client() as looked_at:
         looked_at.receive_until("info")
         with daemon.client() as waiting:
@@ -312,7 +305,7 @@ def test_skipping_while_waiting_is_answered_at_once(daemon: Daemon, wall: Path) 
 
 
 def test_hanging_up_while_waiting_gives_the_place_up(daemon: Daemon, wall: Path) -> None:
-    show(daemon, wall, "[attempt]\ntimeout_seconds = 30.0\n")
+    show(daemon, wall)
     with daemon.client() as looked_at:
         looked_at.receive_until("info")
         for _ in range(3):
@@ -326,7 +319,7 @@ def test_hanging_up_while_waiting_gives_the_place_up(daemon: Daemon, wall: Path)
 
 
 def test_the_news_of_a_password_waits_behind_no_attempt(daemon: Daemon, wall: Path) -> None:
-    show(daemon, wall, "[attempt]\ntimeout_seconds = 30.0\n")
+    show(daemon, wall)
     with daemon.client() as looked_at, Client(daemon.socket) as news:
         looked_at.receive_until("info")
         name = daemon.machine.account.name
