@@ -1,22 +1,30 @@
-"""PAM entry points for pam_python: ask the worker, relay its messages, map one word.
+"""PAM entry points for pam_python: ask the service, relay its messages, map one word.
 
 Loaded by path into sudo, login or gdm as root, so it uses the standard library alone, imports as
 little of it as it can, and never runs anything heavy in the host's process: numpy, OpenCV and
-onnxruntime cannot be imported a second time there. The worker does the work in a process of its
-own, which this hook bounds by a deadline and kills with its children.
+onnxruntime cannot be imported a second time there. `faceidd` does the work; where nobody listens, a
+worker of its own does, which this hook bounds by a deadline and kills with its children. What they
+say to each other is in docs/protocol.md, what happens on a terminal in docs/terminal.md.
 
 Arguments in the pam.d line: `root=DIR` moves every path (demos and tests), `python=PATH` names the
 interpreter of the worker. Neither may hold a blank: pam_python splits there.
+
+`_socket`, `_signal` and `_json` are the compiled halves of `socket`, `signal` and `json`, whose
+other halves import enum, re and selectors: up to 15 ms, a quarter of an empty hook.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed has the other half alone
+import _socket
 import os
+import select
+import sys
+import time
+from _json import encode_basestring_ascii, make_scanner
 
 TYPE_CHECKING = False  # importing `typing` costs a tenth of an empty hook
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
     from typing import Any
 
 PYTHON = "/opt/pam_faceid/current/bin/python"
@@ -30,6 +38,8 @@ PAM_AUTHINFO_UNAVAIL = 9
 PAM_MAXTRIES = 11
 PAM_IGNORE = 25
 PAM_SILENT = 0x8000
+# ESTABLISH (su, login), REINITIALIZE (sudo) and REFRESH (lockers): someone was let in.
+PAM_CREDENTIALS_GIVEN = 0x02 | 0x08 | 0x10
 
 # PAM_IGNORE must not be here: a required stack would then succeed without us.
 PAM_CODES = {
@@ -46,9 +56,16 @@ PAM_CODES = {
 
 FIRST_LINE_SECONDS = 5.0  # the worker answers before it loads anything large
 LONGEST_ATTEMPT_SECONDS = 90.0
-SKIP_SECONDS = 0.3  # for the worker to record that the person skipped
-POLL_SECONDS = 0.05
+SKIP_SECONDS = 0.3  # for the service to record that the person skipped
+LET_IN_SECONDS = 1.0
+LOOK_SECONDS = 0.02  # between two looks at the terminal
 MAX_REPLY_BYTES = 65536
+SKIP = b'{"op": "skip"}'
+CONFIRMED = b'{"op": "confirmed"}'
+
+# The user whom the last `authenticate` did not match. pam_python loads this file once for each PAM
+# handle, and its handle object takes no attributes: this is all that a handle can remember by.
+_unmatched: list[str] = []
 
 
 def pam_sm_authenticate(pamh: Any, flags: int, argv: list[str]) -> int:
@@ -61,7 +78,15 @@ def pam_sm_authenticate(pamh: Any, flags: int, argv: list[str]) -> int:
 
 
 def pam_sm_setcred(pamh: Any, flags: int, argv: list[str]) -> int:
-    """Succeed: without this entry point a login that we let in would break afterwards."""
+    """Tell the service that something else let in whom it did not match, and succeed.
+
+    Without this entry point a login that we let in would break afterwards.
+    """
+    try:
+        if flags & PAM_CREDENTIALS_GIVEN and _unmatched:
+            _let_in(_unmatched.pop(), pamh.service or "", argv)
+    except BaseException:  # a record that is missing must not undo a login
+        pass
     return PAM_SUCCESS
 
 
@@ -87,28 +112,65 @@ def pam_sm_chauthtok(pamh: Any, flags: int, argv: list[str]) -> int:
 
 def _authenticate(pamh: Any, flags: int, argv: list[str]) -> str:
     """Return the outcome's word."""
-    options = dict(argument.split("=", 1) for argument in argv[1:] if "=" in argument)
-    root = options.get("root", "/")
+    root, python = _options(argv)
     user = pamh.get_user(None)
     service = pamh.service or ""
     if not user:
         return "not_enrolled"
-    refused = _refused_at_once(root, user, service)
-    if refused is not None:
-        return refused
-    request = {
-        "op": "authenticate",
-        "user": user,
-        "service": service,
-        "rhost": pamh.rhost or "",
-        "tty": pamh.tty or "",
-    }
+    # sudo asks three times for a password; nobody looks at a camera three times.
+    if user in _unmatched:
+        return "skipped"
+    _unmatched[:] = [user]
+    channel = _connect(root)
+    if channel is None:
+        refused = _refused_at_once(root, user, service)
+        if refused is not None:
+            return refused
+    request = _line(
+        op="authenticate", user=user, service=service, rhost=pamh.rhost or "", tty=pamh.tty or ""
+    )
+    worker = None
+    person = _Person(pamh, silent=bool(flags & PAM_SILENT))
+    try:
+        if channel is None:
+            channel, worker = _start_worker(python, root)
+        _send(channel, request)
+        word = _converse(channel, person)
+    finally:
+        if channel is not None:
+            channel.close()
+        if worker is not None:
+            _end(worker)
+        person.leave()
+    if word == "match":
+        _unmatched.clear()
+    return word
 
-    def say(text: str) -> None:
-        if not flags & PAM_SILENT:
-            pamh.conversation(pamh.Message(pamh.PAM_TEXT_INFO, text))
 
-    return _ask_worker(options.get("python", PYTHON), root, request, say)
+def _let_in(user: str, service: str, argv: list[str]) -> None:
+    """Say that something else let this user in; wait a moment for the answer."""
+    root, python = _options(argv)
+    channel = _connect(root)
+    worker = None
+    if channel is None:
+        if os.geteuid() != 0 or not _is_enrolled(root, user):
+            return
+        channel, worker = _start_worker(python, root)
+    try:
+        _send(channel, _line(op="let_in", user=user, service=service))
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        poll.poll(LET_IN_SECONDS * 1000)
+    finally:
+        channel.close()
+        if worker is not None:
+            _end(worker)
+
+
+def _options(argv: list[str]) -> tuple[str, str]:
+    """Return the root of every path, and the worker's interpreter."""
+    options = dict(argument.split("=", 1) for argument in argv[1:] if "=" in argument)
+    return options.get("root", "/"), options.get("python", PYTHON)
 
 
 def _refused_at_once(root: str, user: str, service: str) -> str | None:
@@ -117,14 +179,10 @@ def _refused_at_once(root: str, user: str, service: str) -> str | None:
     The worker makes the same checks with authority; here they only save its start. A file that
     cannot be read or parsed is the worker's to judge.
     """
-    if "/" in user or "\0" in user:
+    if os.geteuid() != 0:
+        return "internal_error"  # the worker could not read the key
+    if not _is_enrolled(root, user):
         return "not_enrolled"
-    try:
-        os.stat(os.path.join(root, "etc/pam_faceid/templates", user + ".template"))
-    except FileNotFoundError:
-        return "not_enrolled"
-    except OSError:
-        return None
     try:
         with open(os.path.join(root, "etc/pam_faceid/config.toml"), "rb") as file:
             text = file.read(MAX_REPLY_BYTES)
@@ -140,98 +198,353 @@ def _refused_at_once(root: str, user: str, service: str) -> str | None:
     return None
 
 
-def _ask_worker(python: str, root: str, request: dict[str, str], say: Callable[[str], None]) -> str:
-    """Run the worker for one request and return its word."""
-    import json
-    import signal
-    import socket
-
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        # Ctrl-C means "let me type the password", not "kill sudo". The signal is held back and
-        # taken by hand; a handler would have to replace the host's own and could not restore it.
-        held_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        pid = None
-        try:
-            pid = os.posix_spawn(
-                python,
-                [python, "-I", "-B", "-m", WORKER, "--root", root],
-                {"ORT_DISABLE_TELEMETRY": "1", "OPENBLAS_NUM_THREADS": "1"},
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
-                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_RDWR, 0),
-                    (os.POSIX_SPAWN_DUP2, 1, 2),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=[signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM],
-            )
-            theirs.close()
-            _send(ours, json.dumps(request).encode())
-            return _converse(ours, say)
-        finally:
-            if pid is not None:
-                _end(pid)
-            signal.pthread_sigmask(signal.SIG_SETMASK, held_before)
+def _is_enrolled(root: str, user: str) -> bool:
+    """Whether there may be a template of this user."""
+    if "/" in user or "\0" in user:
+        return False
+    try:
+        os.stat(os.path.join(root, "etc/pam_faceid/templates", user + ".template"))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
-def _converse(channel: socket.socket, say: Callable[[str], None]) -> str:
-    """Relay the worker's messages until its outcome, the deadline or Ctrl-C; return the word."""
-    import json
-    import select
-    import signal
-    import time
+def _connect(root: str) -> _socket.socket | None:
+    """Connect to the service; None where nobody listens.
 
+    Raises:
+        OSError: Its queue is full, or it is not root's.
+    """
+    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    channel.settimeout(0)  # else a full queue would hold the host
+    try:
+        channel.connect(os.path.join(root, "run/pam_faceid/socket"))
+    except (FileNotFoundError, ConnectionRefusedError):
+        channel.close()
+        return None
+    channel.settimeout(None)
+    # struct ucred: pid, uid, gid. Of a listening socket it names the one who called `listen`.
+    credentials = channel.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    if credentials[4:8] != bytes(4):
+        raise PermissionError("somebody else than root listens on the service's socket")
+    return channel
+
+
+def _start_worker(python: str, root: str) -> tuple[_socket.socket, int]:
+    """Start a worker for one request; return the line to it, and its process id."""
+    ours, theirs = _socket.socketpair()
+    try:
+        pid = os.posix_spawn(
+            python,
+            [python, "-I", "-B", "-m", WORKER, "--root", root],
+            {"ORT_DISABLE_TELEMETRY": "1", "OPENBLAS_NUM_THREADS": "1"},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_RDWR, 0),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[_signal.SIGINT, _signal.SIGPIPE, _signal.SIGCHLD, _signal.SIGTERM],
+        )
+    finally:
+        theirs.close()
+    return ours, pid
+
+
+def _converse(channel: _socket.socket, person: _Person) -> str:
+    """Relay until the outcome, the deadline or the person's wish to type; return the word."""
     now = time.monotonic
     deadline = now() + FIRST_LINE_SECONDS
+    look_at = now() + LOOK_SECONDS
     skipping = False
-    pending = b""
+    lines = _Lines(channel)
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     while now() < deadline:
-        if not skipping and signal.SIGINT in signal.sigpending():
-            signal.sigwait({signal.SIGINT})
-            skipping = True
-            deadline = now() + SKIP_SECONDS
-            _send(channel, b'{"op": "skip"}')
-        if not poll.poll(POLL_SECONDS * 1000):
+        if not skipping and now() >= look_at:
+            look_at = now() + LOOK_SECONDS
+            skipping = person.wants_to_type()
+            if skipping:
+                deadline = now() + SKIP_SECONDS
+                _send(channel, SKIP)
+        until = deadline if skipping else min(deadline, look_at)
+        if not poll.poll(max(0.0, until - now()) * 1000):
             continue
-        received = channel.recv(4096)
-        pending += received
-        if not received or len(pending) > MAX_REPLY_BYTES:
-            return "internal_error"
-        *lines, pending = pending.split(b"\n")
-        for line in lines:
-            reply = json.loads(line)
+        for reply in lines.read():
             if "outcome" in reply:
                 # The person's wish stands, even if a match crossed it on the way.
-                return "skipped" if skipping else str(reply["outcome"])
-            if "within" in reply and not skipping:
-                deadline = now() + min(float(reply["within"]), LONGEST_ATTEMPT_SECONDS)
+                return "skipped" if skipping else _text(reply["outcome"])
+            if skipping:
+                continue
+            if "within" in reply:
+                deadline = now() + min(_number(reply["within"]), LONGEST_ATTEMPT_SECONDS)
             if "info" in reply:
-                say(str(reply["info"]))
+                person.tell(_text(reply["info"]))
+            if "confirm" in reply:
+                skipping = not person.confirms(_text(reply["confirm"]))
+                deadline = now() + (SKIP_SECONDS if skipping else FIRST_LINE_SECONDS)
+                _send(channel, SKIP if skipping else CONFIRMED)
     return "skipped" if skipping else "internal_error"
 
 
-def _send(channel: socket.socket, line: bytes) -> None:
-    """Send a line to a worker that may be dead already."""
-    from socket import MSG_NOSIGNAL
+def _line(**fields: str) -> bytes:
+    """Write a line to the service, but for its end."""
+    return (
+        "{"
+        + ", ".join(f'"{key}": {encode_basestring_ascii(value)}' for key, value in fields.items())
+        + "}"
+    ).encode()
 
+
+def _send(channel: _socket.socket, line: bytes) -> None:
+    """Send a line to a service that may be dead already."""
     # Here Python has not turned SIGPIPE into an exception: it would end sudo or login.
     try:
-        channel.sendall(line + b"\n", MSG_NOSIGNAL)
+        channel.sendall(line + b"\n", _socket.MSG_NOSIGNAL)
     except OSError:  # whatever it said before it died is still to be read
         pass
 
 
-def _end(pid: int) -> None:
-    """Kill the worker's process group and collect it, so that nothing is left behind."""
-    import signal
+class _Lines:
+    """The lines that the service says."""
 
+    # What the scanner asks of its context; NaN and its like are left out, so that they raise.
+    strict = True
+    object_hook = object_pairs_hook = array_hook = parse_constant = None
+    parse_float = float
+    parse_int = int
+
+    def __init__(self, channel: _socket.socket) -> None:
+        context: Any = self
+        self._channel = channel
+        self._scan = make_scanner(context)
+        self._pending = b""
+
+    def read(self) -> list[dict[str, Any]]:
+        """Receive once, and return the lines that are whole by then.
+
+        Raises:
+            ValueError: The service hung up, or said what is not in the protocol.
+        """
+        received = self._channel.recv(4096)
+        self._pending += received
+        if not received or len(self._pending) > MAX_REPLY_BYTES:
+            raise ValueError("the service hung up or says too much")
+        *lines, self._pending = self._pending.split(b"\n")
+        return [self._parse(line.decode()) for line in lines]
+
+    def _parse(self, line: str) -> dict[str, Any]:
+        try:
+            reply, end = self._scan(line, 0)
+        except StopIteration:
+            raise ValueError("a line is not JSON") from None
+        if end != len(line) or type(reply) is not dict:
+            raise ValueError("a line is not one JSON object")
+        return reply
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError("not a text")
+    return value
+
+
+def _number(value: object) -> float:
+    if type(value) is not int and type(value) is not float:
+        raise ValueError("not a number")
+    return value
+
+
+class _Person:
+    """Who sits before the host: told by the conversation, heard by signals and the terminal."""
+
+    def __init__(self, pamh: Any, *, silent: bool) -> None:
+        self._pamh = pamh
+        self._silent = silent
+        self._terminal = _Terminal()
+        self._attend()
+
+    def _attend(self) -> None:
+        # Ctrl-C and Ctrl-Z mean "let me type the password", not "kill sudo". They are held back and
+        # taken by hand; a handler would have to replace the host's own and could not restore it.
+        # The other two would stop a host that left the foreground while it changes the terminal.
+        held = {_signal.SIGINT, _signal.SIGTSTP, _signal.SIGTTOU, _signal.SIGTTIN}
+        self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, held)
+
+    def leave(self) -> None:
+        """Give terminal and signals back to the host."""
+        self._terminal.release()
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
+
+    def tell(self, text: str) -> None:
+        """Show a text, where the host shows any."""
+        try:
+            if not self._silent:
+                self._pamh.conversation(self._pamh.Message(self._pamh.PAM_TEXT_INFO, text))
+        except Exception:  # whom nobody can tell anything can still be recognised
+            pass
+
+    def confirms(self, text: str) -> bool:
+        """Ask, and return whether the answer was a lone Enter."""
+        self.leave()
+        try:
+            prompt = self._pamh.Message(self._pamh.PAM_PROMPT_ECHO_OFF, text)
+            return bool(self._pamh.conversation(prompt).resp == "")
+        except Exception:  # Ctrl-C, no terminal, a host that asks nothing
+            return False
+        finally:
+            self._attend()
+
+    def wants_to_type(self) -> bool:
+        """Whether Ctrl-C, Ctrl-Z or a key was pressed."""
+        pending = _signal.sigpending()
+        if _signal.SIGINT in pending:
+            _signal.sigwait({_signal.SIGINT})
+            return True
+        # Ctrl-Z is left pending: it stops the host once the terminal is as it was.
+        return _signal.SIGTSTP in pending or self._terminal.key_pressed()
+
+
+class _Terminal:
+    """The controlling terminal, silent and watched for a first key, which stays in its queue.
+
+    It is touched only while the host is in its foreground, and not before the first look. See
+    docs/terminal.md for why each step is as it is.
+    """
+
+    def __init__(self) -> None:
+        self._fd: int | None = None
+        self._found: list[Any] | None = None  # its settings, as termios has them
+        self._guard: tuple[int, int] | None = None
+
+    def key_pressed(self) -> bool:
+        """Whether there is anything to read, or nobody any more. A lone Enter is read away."""
+        import termios
+
+        try:
+            if self._fd is None:
+                self._fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+            if self._fd < 0 or os.tcgetpgrp(self._fd) != os.getpgrp():
+                return False
+            if self._found is None:
+                self._silence(self._fd)
+                return False
+            return self._look(self._fd)
+        except (OSError, termios.error):  # there is none, or it was hung up
+            gone = self._found is not None
+            self.release()
+            self._fd = -1
+            return gone
+
+    def _silence(self, fd: int) -> None:
+        import termios
+
+        found = termios.tcgetattr(fd)
+        self._silent = _with_local(found, found[3] & ~(termios.ECHO | termios.ECHONL))
+        self._raw = _with_local(found, self._silent[3] & ~termios.ICANON)
+        self._guard = _post_guard(fd, found, [self._silent, self._raw])
+        self._found = found
+        self._readable = select.poll()
+        self._readable.register(fd, select.POLLIN)
+        termios.tcsetattr(fd, termios.TCSANOW, self._silent)
+
+    def _look(self, fd: int) -> bool:
+        import termios
+
+        canonical = self._silent != self._raw
+        if self._readable.poll(0):
+            if canonical and _waiting(fd) == 1:  # a line of nothing but its end
+                os.read(fd, 1)
+            return True
+        if not canonical:
+            return False
+        # A line that is not ended shows only outside of canonical mode. Nothing is lost on the way
+        # there and back: what waits then is handed to the reader as it is.
+        termios.tcsetattr(fd, termios.TCSANOW, self._raw)
+        typed = _waiting(fd)
+        termios.tcsetattr(fd, termios.TCSANOW, self._silent)
+        return typed > 0
+
+    def release(self) -> None:
+        """Put the terminal back as it was found."""
+        if self._fd is None:
+            return
+        import termios
+
+        try:
+            # A shell that has taken the terminal back has set it as it wants it.
+            if self._found is not None and os.tcgetpgrp(self._fd) == os.getpgrp():
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._found)
+        except (OSError, termios.error):  # hung up
+            pass
+        if self._guard is not None:
+            pid, pipe = self._guard
+            # Not by a word: the guard may be stopped, or gone, and SIGPIPE would end the host.
+            _end(pid)
+            os.close(pipe)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = self._found = self._guard = None
+
+
+def _with_local(settings: list[Any], flags: int) -> list[Any]:
+    return [*settings[:3], flags, *settings[4:]]
+
+
+def _waiting(fd: int) -> int:
+    """Return the number of bytes that can be read."""
+    import fcntl
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def _post_guard(fd: int, found: list[Any], ours: list[list[Any]]) -> tuple[int, int]:
+    """Start a process that puts the terminal back should this one die; return it and its leash.
+
+    It is a fork that runs nothing else: no program to be found, and the settings at hand.
+    """
+    leash, held = os.pipe()
     try:
-        os.killpg(pid, signal.SIGKILL)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _guard(fd, leash, found, ours)
+            finally:
+                os._exit(0)
     except OSError:
-        pass
+        os.close(held)
+        raise
+    finally:
+        os.close(leash)
+    return pid, held
+
+
+def _guard(fd: int, leash: int, found: list[Any], ours: list[list[Any]]) -> None:
+    """Wait for the end of the one who holds the leash, and put the terminal back."""
+    import termios
+
+    os.setsid()
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    low, high = sorted((fd, leash))
+    for first, end in ((0, low), (low + 1, high), (high + 1, 65536)):
+        os.closerange(first, end)
+    os.read(leash, 1)
+    # The shell may have been faster, and what it has set is right.
+    if any(termios.tcgetattr(fd)[:4] == settings[:4] for settings in ours):
+        termios.tcsetattr(fd, termios.TCSANOW, found)
+
+
+def _end(pid: int) -> None:
+    """Kill a child and its process group and collect it, so that nothing is left behind."""
+    for kill in (os.killpg, os.kill):  # it leads a group, or has not come so far
+        try:
+            kill(pid, _signal.SIGKILL)
+        except OSError:
+            pass
     try:
         os.waitpid(pid, 0)
     except OSError:  # the host collects its children itself

@@ -705,8 +705,9 @@ def _login(machine: Machine, terminal: tuple[int, int]) -> Iterator[int]:
 
 def test_login_lets_the_face_in(enrolled: Machine, terminal: tuple[int, int]) -> None:
     with _login(enrolled, terminal) as master:
+        shown = _read_until(master, "$ ")  # a key before it would ask for the password
         os.write(master, b"echo in as $(id -un).; exit\n")
-        seen = _read_until(master, f"in as {enrolled.account.name}.")
+        seen = shown + _read_until(master, f"in as {enrolled.account.name}.")
     assert f"in as {enrolled.account.name}." in seen, seen
     assert "assword" not in seen
     assert enrolled.audit()[-1]["outcome"] == "match"

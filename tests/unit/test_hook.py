@@ -38,15 +38,19 @@ class Handle:
         self.said.append(message[1])
 
 
-@pytest.fixture(scope="module")
-def hook(repository: Path) -> ModuleType:
-    """The module, loaded by path as pam_python does."""
+def load(repository: Path) -> ModuleType:
+    """The module, loaded by path and anew, as pam_python does for each PAM handle."""
     spec = importlib.util.spec_from_file_location("hook", repository / "pam_faceid/hook.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def hook(repository: Path) -> ModuleType:
+    return load(repository)
 
 
 @pytest.fixture
@@ -123,16 +127,16 @@ def test_nobody_who_is_not_enrolled_starts_a_worker(
     assert not (root / "started").exists() or user == "x" * 5000
 
 
-def test_a_service_that_is_off_starts_no_worker(hook: ModuleType, root: Path) -> None:
+def test_a_service_that_is_off_starts_no_worker(repository: Path, root: Path) -> None:
     (root / "etc/pam_faceid/config.toml").write_text("[services.sudo]\nenabled = false\n")
     argument = worker(root, f"touch {root}/started")
     arguments = ["hook.py", f"root={root}", argument]
     if sys.version_info >= (3, 11):
-        assert hook.pam_sm_authenticate(Handle(), 0, arguments) == 6
+        assert load(repository).pam_sm_authenticate(Handle(), 0, arguments) == 6
         assert not (root / "started").exists()
     handle = Handle()
     handle.service = "login"
-    hook.pam_sm_authenticate(handle, 0, arguments)
+    load(repository).pam_sm_authenticate(handle, 0, arguments)
     assert (root / "started").exists()
 
 
