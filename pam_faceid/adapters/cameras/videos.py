@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, Final, cast
+from typing import Final
 
 import cv2
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pam_faceid.adapters.cameras.images import check_size, shrink
 from pam_faceid.core.errors import CameraError
 
+# What a video names inside must not be opened, nor a format be guessed that is not meant.
+_NOTHING_ELSE: Final = "protocol_whitelist;fd|format_whitelist;avi,mov,matroska"
 _USUAL_RATE: Final = 30.0  # of a video that does not tell its own
 
 
@@ -42,14 +44,15 @@ def video_frames(
         raise CameraError(
             f"{name} is not a video that can be read", hint="use MP4, MOV, MKV, WebM or AVI"
         )
-    with os.fdopen(fd, "rb", closefd=False) as stream:
-        stream.seek(0)
-        # Any buffered reader will do; the stub names an abstract class that is not exported.
-        capture = cv2.VideoCapture(cast("Any", stream), cv2.CAP_FFMPEG, [])
-        try:
-            yield from _decoded(capture, name=name, wanted_rate=frames_per_second)
-        finally:
-            capture.release()
+    os.lseek(fd, 0, os.SEEK_SET)
+    # FFmpeg reads the descriptor itself. Handed a Python stream, OpenCV 4 would call it without
+    # holding the interpreter's lock, and crash where it raises.
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"fd;{fd}|{_NOTHING_ELSE}"
+    capture = cv2.VideoCapture("fd:", cv2.CAP_FFMPEG)
+    try:
+        yield from _decoded(capture, name=name, wanted_rate=frames_per_second)
+    finally:
+        capture.release()
 
 
 def _decoded(

@@ -132,7 +132,8 @@ def load_manifest(directory: Path) -> Manifest:
     content = _read_protected(path, what="the model manifest")
     try:
         manifest = msgspec.toml.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:
+    # The decoder lets two through: what is not UTF-8, and what is nested deeper than it recurses.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path}: {error}", hint=REINSTALL) from error
     specs = [msgspec.structs.replace(s, directory=str(directory)) for s in manifest.model]
     _check(specs, origin=str(path))
