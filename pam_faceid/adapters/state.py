@@ -31,6 +31,7 @@ from pam_faceid.core.errors import StateError
 from pam_faceid.core.lockout import Record
 
 FILE_MODE: Final = 0o600
+DIRECTORY_MODE: Final = 0o700
 SUFFIX: Final = ".json"
 LOCK_SECONDS: Final = 5.0  # whoever holds it needs milliseconds, unless it was stopped
 _LOCK_POLL_SECONDS: Final = 0.002
@@ -176,13 +177,11 @@ class StateStore:
 
     def _make_directory(self) -> None:
         try:
-            for directory, mode in ((self._directory.parent, 0o755), (self._directory, 0o700)):
+            for directory in (self._directory.parent, self._directory):
                 if not directory.exists():
-                    # Not by mkdir alone: root's worker has a umask that shuts the daemon out.
-                    directory.mkdir(mode=0o700, parents=True)
+                    directory.mkdir(mode=DIRECTORY_MODE, parents=True)
                     if os.geteuid() == 0:
                         os.chown(directory, self._owner_uid, -1)
-                    directory.chmod(mode)
         except FileExistsError:
             return
         except OSError as error:
