@@ -97,7 +97,13 @@ class Eyes:
                     clock=time.perf_counter,
                 )
                 observation.stage_ms["capture"] = (captured - started) * 1e3
-                self._channel.send(sightings.Seen.of(observation))
+                seen = sightings.Seen.of(observation)
+                try:
+                    self._channel.send(seen)
+                finally:
+                    seen.wipe()
+                    if observation.embedding is not None:
+                        observation.embedding.wipe()
                 started = time.perf_counter()
         except ModelError:
             self._loaded = None  # tried again: the file may be put right

@@ -22,6 +22,7 @@ from pam_faceid.core.errors import ProtocolError
 MAX_REQUEST_BYTES: Final = 4096
 MAX_LINE_BYTES: Final = 1 << 16
 LINE_SECONDS: Final = 2.0  # from the first byte of a line to its last
+_USUAL_LINE: Final = 2048  # a longer one leaves a copy where the buffer was before it grew
 NOTED: Final = "noted"  # the outcome of a `LetIn`
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ class Channel:
         max_descriptors: int = 0,
     ) -> None:
         self._connection = connection
-        self._pending = received
+        self._pending = bytearray(received)
         self._max_line = max_line
         self._max_descriptors = max_descriptors
         self._descriptors: list[int] = []
@@ -136,17 +137,23 @@ class Channel:
         Raises:
             OSError: The other side is gone, or a timeout set on the connection ran out.
         """
-        line = memoryview(msgspec.json.encode(message) + b"\n")
-        if descriptors:
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-            line = line[self._connection.sendmsg([line], [rights]) :]
-        self._connection.sendall(line)
+        line = bytearray(_USUAL_LINE)
+        msgspec.json.Encoder().encode_into(message, line)
+        line += b"\n"
+        try:
+            sent = 0
+            if descriptors:
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+                sent = self._connection.sendmsg([line], [rights])
+            self._connection.sendall(memoryview(line)[sent:])
+        finally:
+            _wipe(line)
 
     def has_line(self) -> bool:
         """Whether `receive` would return at once without reading."""
         return b"\n" in self._pending
 
-    def receive(self, decode: Callable[[bytes], T]) -> T | None:
+    def receive(self, decode: Callable[[bytearray], T]) -> T | None:
         """Wait for one line and decode it; None when the other side is gone.
 
         Raises:
@@ -163,12 +170,17 @@ class Channel:
                     raise ProtocolError("a line did not arrive whole in time")
             if not self._read():
                 return None
-        line, _, self._pending = self._pending.partition(b"\n")
+        end = self._pending.index(b"\n") + 1
+        line = self._pending[:end]
+        _wipe(self._pending, end)
+        del self._pending[:end]
         try:
             return decode(line)
         # A hostile line can also be nested deeper than the decoder recurses.
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(f"a line is not in the protocol: {error}") from error
+        finally:
+            _wipe(line)
 
     def take_descriptors(self) -> list[int]:
         """Return the open files that came with the lines so far; the caller closes them."""
@@ -183,18 +195,28 @@ class Channel:
                     self._connection, MAX_LINE_BYTES, self._max_descriptors
                 )
                 self._descriptors += descriptors
-            else:
-                received = self._connection.recv(MAX_LINE_BYTES)
+                self._pending += received
+                return bool(received)
+            # Into a buffer of our own: a line can hold an embedding, which is overwritten after.
+            buffer = bytearray(MAX_LINE_BYTES)
+            size = self._connection.recv_into(buffer)
         except ConnectionError:
             return False
-        self._pending += received
-        return bool(received)
+        self._pending += memoryview(buffer)[:size]
+        _wipe(buffer, size)
+        return bool(size)
 
     def close(self) -> None:
         """Close the socket, and the open files that nobody took."""
         self._connection.close()
         for descriptor in self.take_descriptors():
             os.close(descriptor)
+
+
+def _wipe(buffer: bytearray, size: int | None = None) -> None:
+    """Overwrite the first bytes of a buffer, or all."""
+    count = len(buffer) if size is None else size
+    buffer[:count] = bytes(count)
 
 
 def wait_for_line(channels: list[Channel], *, until: float | None) -> Channel | None:

@@ -18,7 +18,7 @@ class Seen(Message, frozen=True, tag="seen"):
     captured_at: float
     refusal: Refusal | None
     quality: SampleQuality | None
-    vector: bytes | None
+    vector: bytearray | None
     stage_ms: dict[str, float]
     origin: str
 
@@ -31,13 +31,15 @@ class Seen(Message, frozen=True, tag="seen"):
             captured_at=observation.captured_at,
             refusal=observation.refusal,
             quality=observation.quality,
-            vector=None if embedding is None else embedding.vector.tobytes(),
+            vector=None if embedding is None else bytearray(embedding.octets()),
             stage_ms=observation.stage_ms,
             origin=observation.origin,
         )
 
     def observation(self, *, model_id: str, dimensions: int) -> Observation:
-        """Rebuild the observation. The observer is not trusted to say which model it used.
+        """Rebuild the observation, once: what it is made from is overwritten.
+
+        The observer is not trusted to say which model it used.
 
         Raises:
             ProtocolError: The vector has another length than the model's.
@@ -47,7 +49,10 @@ class Seen(Message, frozen=True, tag="seen"):
         if self.vector is not None:
             if len(self.vector) != 4 * dimensions:
                 raise ProtocolError(f"the observer sent a vector of {len(self.vector)} bytes")
-            embedding = Embedding(array("f", self.vector), model_id)
+            vector = array("f")
+            vector.frombytes(self.vector)
+            self.wipe()
+            embedding = Embedding(vector, model_id)
         return Observation(
             index=self.index,
             captured_at=self.captured_at,
@@ -57,6 +62,11 @@ class Seen(Message, frozen=True, tag="seen"):
             stage_ms=self.stage_ms,
             origin=self.origin,
         )
+
+    def wipe(self) -> None:
+        """Overwrite the embedding."""
+        if self.vector is not None:
+            self.vector[:] = bytes(len(self.vector))
 
 
 class Failed(Message, frozen=True, tag="failed"):

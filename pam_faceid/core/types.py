@@ -126,6 +126,15 @@ class Embedding:
         if not abs(norm - 1.0) <= UNIT_NORM_TOLERANCE:
             raise FaceIdError(f"an embedding has unit norm, not {norm:.6f}")
 
+    def octets(self) -> memoryview:
+        """The vector's memory, not a copy of it."""
+        return memoryview(self.vector).cast("B")  # type: ignore[arg-type]
+
+    def wipe(self) -> None:
+        """Overwrite the numbers, once they are compared. What is left is no embedding."""
+        octets = self.octets()
+        octets[:] = bytes(len(octets))
+
 
 @dataclass(frozen=True, slots=True)
 class SampleQuality:
@@ -217,6 +226,11 @@ class ReferenceTemplate:
             raise FaceIdError(f"the template of {self.user!r} has no references")
         if any(r.embedding.model_id != self.model_id for r in self.references):
             raise FaceIdError(f"the template of {self.user!r} mixes embeddings of several models")
+
+    def wipe(self) -> None:
+        """Overwrite every embedding."""
+        for reference in self.references:
+            reference.embedding.wipe()
 
 
 @dataclass(frozen=True, slots=True)

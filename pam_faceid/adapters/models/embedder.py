@@ -79,7 +79,8 @@ class OnnxEmbedder:
         # Written so that NaN is refused.
         if not 0.0 < norm < np.inf:
             raise ModelError(f"model {self._model_id} gave a vector of length {norm}")
-        return Embedding((vector / norm).astype(np.float32), self._model_id)
+        vector /= norm  # in place, so that it can be overwritten
+        return Embedding(vector, self._model_id)
 
 
 def _pixels(image: cv2.typing.MatLike) -> NDArray[np.uint8]:

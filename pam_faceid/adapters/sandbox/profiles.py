@@ -144,7 +144,8 @@ def confine_observer(*, models: Iterable[str], device: str) -> Layers:
     return _confine(
         [
             Grant([*_python_files(), *_SYSTEM_FILES, *_MACHINE_FILES, *models], READ),
-            Grant(["/dev"], LIST),
+            # onnxruntime complains when it cannot list devices, not when it cannot look at them.
+            Grant(["/dev", "/sys/bus/pci/devices"], LIST),
             Grant(_nodes(device), DEVICE),
         ],
         _calls(_READING, _TALKING, _COMPUTING)

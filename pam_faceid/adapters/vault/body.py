@@ -26,14 +26,15 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         model_id: As in the envelope.
         created_at: Seconds since the epoch.
         dimensions: Of each embedding.
-        vectors: Every embedding, one after the other, little-endian float32.
+        vectors: Every embedding, one after the other, little-endian float32. Decoded, it is a part
+            of what was decoded and not a copy.
         references: What else is known of each, in the same order.
     """
 
     model_id: str
     created_at: float
     dimensions: int
-    vectors: bytes
+    vectors: memoryview
     references: list[_StoredReference]
 
 
@@ -45,7 +46,7 @@ def encode(template: ReferenceTemplate) -> bytes:
             model_id=template.model_id,
             created_at=template.created_at,
             dimensions=len(vectors[0]),
-            vectors=b"".join(_little_endian(vector).tobytes() for vector in vectors),
+            vectors=memoryview(b"".join(_little_endian(vector).tobytes() for vector in vectors)),
             references=[
                 _StoredReference(
                     enrolled_at=reference.enrolled_at,
@@ -58,7 +59,9 @@ def encode(template: ReferenceTemplate) -> bytes:
     )
 
 
-def decode(plaintext: bytes, *, user: str, uid: int, model_id: str) -> ReferenceTemplate:
+def decode(
+    plaintext: bytes | bytearray, *, user: str, uid: int, model_id: str
+) -> ReferenceTemplate:
     """Return the template that `encode` was given.
 
     Args:
@@ -101,7 +104,8 @@ def _vectors(body: _Body) -> Iterator[array[float]]:
             f"bytes, and it holds {len(body.vectors)}"
         )
     for start in range(0, wanted, 4 * body.dimensions):
-        stored = array("f", body.vectors[start : start + 4 * body.dimensions])
+        stored = array("f")
+        stored.frombytes(body.vectors[start : start + 4 * body.dimensions])
         yield _little_endian(stored)
 
 

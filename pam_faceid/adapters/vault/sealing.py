@@ -68,7 +68,14 @@ class _Header(msgspec.Struct, frozen=True):
         )
 
 
-def seal(plaintext: bytes, *, key: bytes | bytearray, user: str, uid: int, model_id: str) -> bytes:
+def seal(
+    plaintext: bytes | bytearray,
+    *,
+    key: bytes | bytearray,
+    user: str,
+    uid: int,
+    model_id: str,
+) -> bytes:
     """Encrypt a template's body for one user of one model.
 
     Args:
@@ -99,13 +106,17 @@ def seal(plaintext: bytes, *, key: bytes | bytearray, user: str, uid: int, model
         body_bytes=len(plaintext) + _TAG_BYTES,
     )
     clear = header.encode()
-    sealed = clear + AESGCM(_user_key(key, user, uid)).encrypt(header.nonce, plaintext, clear)
+    user_key = _user_key(key, user, uid)
+    try:
+        sealed = clear + AESGCM(user_key).encrypt(header.nonce, plaintext, clear)
+    finally:
+        wipe(user_key)
     return sealed + _CHECKSUM.pack(zlib.crc32(sealed))
 
 
 def unseal(
     data: bytes, *, key: bytes | bytearray, user: str, uid: int, origin: str
-) -> tuple[str, bytes]:
+) -> tuple[str, bytearray]:
     """Open a template.
 
     Args:
@@ -116,7 +127,7 @@ def unseal(
         origin: The file's name, for messages.
 
     Returns:
-        The model id and the body.
+        The model id, and the body in a buffer of the caller's own, to be overwritten after use.
 
     Raises:
         WrongKeyError: It was made with another key.
@@ -141,15 +152,19 @@ def unseal(
             f"{origin} was sealed with another template key",
             hint=f"restore the key file that belongs to it, or {again}",
         )
-    cipher = AESGCM(_user_key(key, user, uid))
     body = data[len(clear) : len(clear) + header.body_bytes]
+    plaintext = bytearray(header.body_bytes - _TAG_BYTES)
+    user_key = _user_key(key, user, uid)
     try:
-        return header.model_id, cipher.decrypt(header.nonce, body, clear)
+        AESGCM(user_key).decrypt_into(header.nonce, body, clear, plaintext)
     except InvalidTag as error:
         raise VaultError(
             f"{origin} was altered by someone without the template key",
             hint=f"find out who can write there; {again}",
         ) from error
+    finally:
+        wipe(user_key)
+    return header.model_id, plaintext
 
 
 def reseal(
@@ -163,13 +178,17 @@ def reseal(
     """
     _, header = _parse(data, origin=origin, again=_AGAIN)
     model_id, plaintext = unseal(data, key=key, user=header.user, uid=header.uid, origin=origin)
-    return seal(plaintext, key=new_key, user=header.user, uid=header.uid, model_id=model_id)
+    try:
+        return seal(plaintext, key=new_key, user=header.user, uid=header.uid, model_id=model_id)
+    finally:
+        wipe(plaintext)
 
 
 def check_opens(data: bytes, *, key: bytes | bytearray, origin: str) -> None:
     """Check that a key opens a template, whoever it is of. Raises VaultError as `unseal`."""
     _, header = _parse(data, origin=origin, again=_AGAIN)
-    unseal(data, key=key, user=header.user, uid=header.uid, origin=origin)
+    _, plaintext = unseal(data, key=key, user=header.user, uid=header.uid, origin=origin)
+    wipe(plaintext)
 
 
 def key_id(key: bytes | bytearray) -> str:
@@ -177,9 +196,9 @@ def key_id(key: bytes | bytearray) -> str:
     return _key_check(key).hex()
 
 
-def wipe(key: bytearray) -> None:
-    """Overwrite a key. Copies that libraries made are out of reach."""
-    key[:] = bytes(len(key))
+def wipe(secret: bytearray) -> None:
+    """Overwrite a key or a template. Copies that libraries made are out of reach."""
+    secret[:] = bytes(len(secret))
 
 
 def _parse(data: bytes, *, origin: str, again: str) -> tuple[bytes, _Header]:
@@ -255,13 +274,15 @@ def _check_key(key: bytes | bytearray) -> None:
         raise VaultError(f"a template key has {KEY_BYTES} bytes, not {len(key)}")
 
 
-def _user_key(key: bytes | bytearray, user: str, uid: int) -> bytes:
+def _user_key(key: bytes | bytearray, user: str, uid: int) -> bytearray:
     return _derive(key, _KEY_INFO + user.encode("ascii") + b"\0" + _UID.pack(uid), KEY_BYTES)
 
 
 def _key_check(key: bytes | bytearray) -> bytes:
-    return _derive(key, _KEY_CHECK_INFO, _KEY_CHECK_BYTES)
+    return bytes(_derive(key, _KEY_CHECK_INFO, _KEY_CHECK_BYTES))
 
 
-def _derive(key: bytes | bytearray, info: bytes, length: int) -> bytes:
-    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(key)
+def _derive(key: bytes | bytearray, info: bytes, length: int) -> bytearray:
+    derived = bytearray(length)
+    HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive_into(key, derived)
+    return derived

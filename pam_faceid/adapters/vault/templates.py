@@ -75,6 +75,8 @@ class SealedTemplateStore:
                 f"{path} opens, but does not hold a valid template: {error.message}",
                 hint=f"enrol again: faceid-admin add-user {user} --replace",
             ) from error
+        finally:
+            wipe(plaintext)
 
     def save(self, template: ReferenceTemplate, *, replace: bool) -> None:
         """Seal and store one template atomically. Waits for a rotation that is running.
@@ -149,7 +151,7 @@ class SealedTemplateStore:
         path = template_path(self._directory, user)
         check_opens(self._read(path, user), key=key, origin=str(path))
 
-    def _unseal(self, path: Path, *, user: str, uid: int) -> tuple[str, bytes]:
+    def _unseal(self, path: Path, *, user: str, uid: int) -> tuple[str, bytearray]:
         data = self._read(path, user)
         key = self._keys.key()
         try:
