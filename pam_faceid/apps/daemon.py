@@ -88,10 +88,13 @@ class Desk:
 
     def answer_at_once(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> bool:
         """See `turns.Desk`."""
-        if isinstance(request, Authenticate):
-            return False
-        self.answer(request, channel, peer)
-        return True
+        try:
+            return self._service.answer_at_once(request, channel, peer)
+        except ConnectionError:
+            return True
+        except Exception as error:  # no outcome: the client falls to the password
+            _say(f"a request for {request.user!r} failed: {error!r}")
+            return True
 
     def answer(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> None:
         """See `turns.Desk`."""
@@ -99,7 +102,7 @@ class Desk:
             self._service.answer(request, channel, peer)
         except ConnectionError:
             return
-        except Exception as error:  # no outcome: the client falls to the password
+        except Exception as error:  # as above
             _say(f"a request for {request.user!r} failed: {error!r}")
 
     def turned_away(

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pam_faceid.apps.observer import Sight
     from pam_faceid.apps.order import Order
     from pam_faceid.apps.settings import Settings
+    from pam_faceid.core.config import Config
     from pam_faceid.layout import Layout
 
 STARTING_SECONDS: Final = 10.0  # to load libraries and models on a slow, cold disk
@@ -95,6 +96,25 @@ class Service:
             outcome = Attempt(request, self, channel, peer, cleanup).outcome()
             channel.send(Ended(outcome.value))
 
+    def answer_at_once(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> bool:
+        """Answer if that needs no look. May run beside `answer`.
+
+        Returns:
+            Whether it did. If not, `answer` asks policy again when its turn has come.
+
+        Raises:
+            FaceIdError, OSError: As `answer`.
+        """
+        with contextlib.ExitStack() as cleanup:
+            if isinstance(request, Authenticate):
+                refused = Attempt(request, self, channel, peer, cleanup).refusal()
+                if refused is None:
+                    return False
+                channel.send(Ended(refused.value))
+            else:
+                self.answer(request, channel, peer)
+        return True
+
     def _let_in(self, request: LetIn, peer: Peer) -> str:
         """Remember that something else than the face let a person in. Only root is believed."""
         if peer.uid != ROOT:
@@ -142,6 +162,24 @@ class Attempt:
     def outcome(self) -> Outcome:
         """Authenticate, settle the charge, record, and only then say how it ended."""
         outcome = self._settled(self._ended())
+        self._record(outcome)
+        return outcome
+
+    def refusal(self) -> Outcome | None:
+        """Refuse and record what policy does not admit; None where only an attempt can tell."""
+        try:
+            config = self._service.settings().config
+            person = self._surroundings(config)
+            refused = policy.admit(self._question(), config, person, ladder=LADDER)
+        except Exception:  # the attempt will meet it too, and record it
+            return None
+        if refused is None:
+            return None
+        outcome = self._refuse(refused)
+        self._record(outcome)
+        return outcome
+
+    def _record(self, outcome: Outcome) -> None:
         self._audit.record(
             "authenticate",
             attempt=self._charge.attempt,
@@ -155,7 +193,6 @@ class Attempt:
             milliseconds=round(self._elapsed_ms(), 1),
             **self._facts,
         )
-        return outcome
 
     def _ended(self) -> Outcome:
         try:
@@ -192,19 +229,14 @@ class Attempt:
         config = settings.config
         limit = config.attempt.timeout_seconds
         self._channel.send(Within(limit + STARTING_SECONDS))
-        person = Surroundings(
-            self._request.user,
-            self._peer,
-            self._layout,
-            self._store,
-            recording=bool(config.camera.recording),
-        )
+        person = self._surroundings(config)
         refused = policy.admit(self._question(), config, person, ladder=LADDER)
         if refused is not None:
             return self._refuse(refused)
+        self._say(LOOKING)
+        # From here to the look nothing may fail: a recording's files are open.
         order = wiring.order_for(config, settings.manifest, one_shot=self._service.one_shot)
         self._facts["recording"] = bool(order.recording)
-        self._say(LOOKING)
         # Before the key is read: a forked observer inherits memory; and it has the longer way.
         sight = self._cleanup.enter_context(self._service.look(order))
         locked = self._charge.make(LADDER)
@@ -214,6 +246,7 @@ class Attempt:
         template = wiring.template_store(self._layout).load(
             self._request.user, person.account.pw_uid
         )
+        self._cleanup.callback(template.wipe)
         if self._service.confine is not None:
             self._service.confine(sight)
         from pam_faceid.core.verification import verify
@@ -258,7 +291,11 @@ class Attempt:
             self._facts.setdefault("camera", observation.origin)
             for stage, milliseconds in observation.stage_ms.items():
                 self._facts[f"{stage}_ms"] = round(milliseconds, 1)
-            yield observation
+            try:
+                yield observation
+            finally:
+                if observation.embedding is not None:
+                    observation.embedding.wipe()
 
     def _confirm(self) -> None:
         """Wait for a deliberate key, with the camera released.
@@ -281,6 +318,15 @@ class Attempt:
         if refused.text:
             self._say(refused.text)
         return refused.outcome
+
+    def _surroundings(self, config: Config) -> Surroundings:
+        return Surroundings(
+            self._request.user,
+            self._peer,
+            self._layout,
+            self._store,
+            recording=bool(config.camera.recording),
+        )
 
     def _question(self) -> Request:
         return Request(

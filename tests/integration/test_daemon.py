@@ -328,6 +328,16 @@ def test_the_news_of_a_password_waits_behind_no_attempt(daemon: Daemon, wall: Pa
         looked_at.send({"op": "skip"})
 
 
+def test_a_refusal_waits_behind_no_attempt(daemon: Daemon, wall: Path) -> None:
+    show(daemon, wall)
+    with daemon.client() as looked_at, daemon.client("root") as refused:
+        looked_at.receive_until("info")
+        assert refused.outcome() == "not_permitted"
+        (line,) = daemon.machine.audit()
+        assert line["reason"] == "root"
+        looked_at.send({"op": "skip"})
+
+
 def start(
     machine: Machine, *, foreground: bool = True, user: int = 0
 ) -> subprocess.CompletedProcess[str]:
