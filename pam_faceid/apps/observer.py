@@ -338,8 +338,12 @@ def become_observer(connection: socket.socket, parent: int | None) -> NoReturn:
     Raises:
         ConnectionError: The service is gone.
     """
+    from pam_faceid.adapters.sandbox.memory import lock_memory
+
     channel = Channel(connection, max_line=MAX_ORDER_BYTES, max_descriptors=_most_descriptors())
     try:
+        # First, because it may take root to lift a limit.
+        lock_memory(limit_counts=True)
         sandbox.drop_to(SERVICE_USER)
         if parent is not None:
             sandbox.die_with_parent(parent)
