@@ -27,7 +27,8 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Started, or read the configuration again."""
-        self._send("READY=1", f"STATUS={status}")
+        # A newline would begin another variable.
+        self._send("READY=1", f"STATUS={' '.join(status.split())}")
 
     def reloading(self) -> None:
         """Reading the configuration again; `ready` follows."""

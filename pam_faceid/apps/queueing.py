@@ -79,6 +79,10 @@ class RateLimit:
         self._clock = clock
         self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()
 
+    def __len__(self) -> int:
+        """How many callers are remembered."""
+        return len(self._buckets)
+
     def allows(self, caller: Hashable) -> bool:
         """Take a token; False when there is none left."""
         now = self._clock()
