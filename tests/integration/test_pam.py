@@ -451,6 +451,10 @@ def _stages(machine: Machine) -> dict[str, tuple[list[Path], int]]:
         "reading the key": ([layout.config_dir], 3),
         "reading the template": ([layout.templates], 1),
         "recording the attempt": ([layout.audit_log.parent], 1),
+        # Counted with the files in it: read, then locked, read and written, twice.
+        "reading what is remembered": ([layout.state], 1),
+        "writing the charge": ([layout.state], 8),
+        "striking the charge out": ([layout.state], 14),
     }
 
 
@@ -463,6 +467,9 @@ STAGES = [
     "reading the key",
     "reading the template",
     "recording the attempt",
+    "reading what is remembered",
+    "writing the charge",
+    "striking the charge out",
 ]
 FAULTS = {"killed": "signal=KILL", "cannot read": "error=EIO", "out of files": "error=EMFILE"}
 
