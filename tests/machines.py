@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -85,6 +86,16 @@ class Machine:
         assert not check or ended.returncode == 0, ended.stdout + ended.stderr
         return ended
 
+    def start(self, *command: str | Path) -> subprocess.Popen[str]:
+        """Start a command as root."""
+        return subprocess.Popen(
+            self._enter(*command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def install(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run(CHECKOUT / "install.sh", *options, check=check)
 
@@ -146,6 +157,12 @@ class Booted(Machine):
     def path(self, path: str | Path) -> Path:
         return Path(f"/proc/{self.init}/root{path}")
 
+    def make_camera_node(self) -> None:
+        """Make /dev/video0, which no driver serves: a container may make no device itself."""
+        node = self.path("/dev/video0")
+        if not node.exists():
+            os.mknod(node, 0o660 | stat.S_IFCHR, os.makedev(81, 0))
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -173,12 +190,7 @@ class Workshop:
 
     @contextlib.contextmanager
     def boot(self, machine: Machine) -> Iterator[Booted]:
-        """Run a copy's own systemd, with nothing enabled but what a bare system has.
-
-        It shares the network of this machine: it has to download.
-        """
-        # Whatever this machine serves, its copy shall not.
-        machine.run("bash", "-c", "rm -rf /etc/systemd/system/*.wants")
+        """Run a copy's own systemd. It shares the network of this machine: it has to download."""
         name = f"faceid-{os.getpid()}-{machine.place.name}"
         command = ["unshare", "--mount", "bash", "-c", BOOT, "-", name, machine.place / "tree"]
         container = subprocess.Popen(
