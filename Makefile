@@ -1,5 +1,7 @@
 # make test: everything. make check: the checks that need no root.
 # make lock: write the pins again; make lock UPGRADE=--upgrade takes newer versions.
+# make fuzz SECONDS=3600: new hostile input for each parser in turn; see docs/fuzzing.md.
+SECONDS ?= 60
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
 SHELL_FILES := install.sh test.sh .ci/run etc/faceid-admin
@@ -7,7 +9,7 @@ LOCK := $(BIN)uv pip compile $(UPGRADE) --no-config --universal --python-version
 	--only-binary :all: --generate-hashes --no-annotate --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
-.PHONY: test check lint types layers shell manuals clean-text lock portraits
+.PHONY: test check lint types layers shell manuals clean-text lock sbom fuzz portraits
 
 test:
 	./test.sh
@@ -41,6 +43,13 @@ lock:
 		--constraint requirements/install.txt --output-file requirements/test.txt
 	printf 'setuptools\n' | $(LOCK) - \
 		--constraint requirements/test.txt --output-file requirements/build.txt
+	$(PYTHON) requirements/sbom.py
+
+sbom:
+	$(PYTHON) requirements/sbom.py
+
+fuzz:
+	FUZZ_SECONDS=$(SECONDS) $(BIN)pytest -q tests/fuzz
 
 portraits:
 	$(PYTHON) -m pam_faceid.demo.remake_portraits pam_faceid/demo/portraits

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
+EXAMPLES = int(SECONDS * 50) or 300  # of hypothesis, which finds the values that a format needs
 TALLY = os.environ.get("FUZZ_TALLY", "")  # a file that gets one line of JSON a target
 NUMBERS = (0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 32767, 65535, 2**31 - 1)
 

@@ -13,9 +13,13 @@ from pam_faceid.adapters.configuration import load_config
 from pam_faceid.core.config import Config, parse_config, target_fmr
 from pam_faceid.core.errors import ConfigError
 from pam_faceid.layout import Layout
+from tests.fuzz.harness import EXAMPLES, SECONDS
 
 fuzzed = settings(
-    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=EXAMPLES,
+    derandomize=not SECONDS,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 SECTIONS = [*Config.__struct_fields__, "other"]
 KEYS = sorted(

@@ -13,6 +13,7 @@ from pam_faceid.adapters.vault.keys import KeyFile
 from pam_faceid.adapters.vault.sealing import seal, unseal
 from pam_faceid.adapters.vault.templates import SealedTemplateStore, check_user_name, template_path
 from pam_faceid.core.errors import VaultError
+from tests.fuzz.harness import EXAMPLES, SECONDS
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors" / "templates"
 GOOD = (VECTORS / "good-one.template").read_bytes()
@@ -21,7 +22,8 @@ MODEL = "sface@0ba9fbfa01b5"
 
 fuzzed = settings(
     deadline=None,
-    max_examples=300,
+    max_examples=EXAMPLES,
+    derandomize=not SECONDS,
     # The folder is made once and holds the one file that each example overwrites.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
