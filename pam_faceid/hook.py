@@ -59,7 +59,9 @@ LONGEST_ATTEMPT_SECONDS = 90.0
 SKIP_SECONDS = 0.3  # for the service to record that the person skipped
 LET_IN_SECONDS = 1.0
 LOOK_SECONDS = 0.02  # between two looks at the terminal
+MAX_REQUEST_BYTES = 4096
 MAX_REPLY_BYTES = 65536
+REPLIES = ("within", "info", "confirm", "outcome")
 SKIP = b'{"op": "skip"}'
 CONFIRMED = b'{"op": "confirmed"}'
 
@@ -113,22 +115,25 @@ def pam_sm_chauthtok(pamh: Any, flags: int, argv: list[str]) -> int:
 def _authenticate(pamh: Any, flags: int, argv: list[str]) -> str:
     """Return the outcome's word."""
     root, python = _options(argv)
-    user = pamh.get_user(None)
+    try:
+        user = pamh.get_user(None)
+    except UnicodeDecodeError:
+        return "not_enrolled"
     service = pamh.service or ""
-    if not user:
+    if not user or not _is_text(user):
         return "not_enrolled"
     # sudo asks three times for a password; nobody looks at a camera three times.
     if user in _unmatched:
         return "skipped"
     _unmatched[:] = [user]
+    request = _line(
+        op="authenticate", user=user, service=service, rhost=pamh.rhost or "", tty=pamh.tty or ""
+    )
     channel = _connect(root)
     if channel is None:
         refused = _refused_at_once(root, user, service)
         if refused is not None:
             return refused
-    request = _line(
-        op="authenticate", user=user, service=service, rhost=pamh.rhost or "", tty=pamh.tty or ""
-    )
     worker = None
     person = _Person(pamh, silent=bool(flags & PAM_SILENT))
     try:
@@ -273,18 +278,18 @@ def _converse(channel: _socket.socket, person: _Person) -> str:
         until = deadline if skipping else min(deadline, look_at)
         if not poll.poll(max(0.0, until - now()) * 1000):
             continue
-        for reply in lines.read():
-            if "outcome" in reply:
+        for key, value in lines.read():
+            if key == "outcome":
                 # The person's wish stands, even if a match crossed it on the way.
-                return "skipped" if skipping else _text(reply["outcome"])
+                return "skipped" if skipping else _text(value)
             if skipping:
                 continue
-            if "within" in reply:
-                deadline = now() + min(_number(reply["within"]), LONGEST_ATTEMPT_SECONDS)
-            if "info" in reply:
-                person.tell(_text(reply["info"]))
-            if "confirm" in reply:
-                skipping = not person.confirms(_text(reply["confirm"]))
+            if key == "within":
+                deadline = now() + min(_seconds(value), LONGEST_ATTEMPT_SECONDS)
+            elif key == "info":
+                person.tell(_text(value))
+            else:
+                skipping = not person.confirms(_text(value))
                 deadline = now() + (SKIP_SECONDS if skipping else FIRST_LINE_SECONDS)
                 _send(channel, SKIP if skipping else CONFIRMED)
     return "skipped" if skipping else "internal_error"
@@ -292,11 +297,11 @@ def _converse(channel: _socket.socket, person: _Person) -> str:
 
 def _line(**fields: str) -> bytes:
     """Write a line to the service, but for its end."""
-    return (
-        "{"
-        + ", ".join(f'"{key}": {encode_basestring_ascii(value)}' for key, value in fields.items())
-        + "}"
-    ).encode()
+    pairs = [f'"{key}": {encode_basestring_ascii(value)}' for key, value in fields.items()]
+    line = f"{{{', '.join(pairs)}}}".encode()
+    if len(line) >= MAX_REQUEST_BYTES:
+        raise ValueError("a request is longer than the protocol allows")
+    return line
 
 
 def _send(channel: _socket.socket, line: bytes) -> None:
@@ -313,7 +318,8 @@ class _Lines:
 
     # What the scanner asks of its context; NaN and its like are left out, so that they raise.
     strict = True
-    object_hook = object_pairs_hook = array_hook = parse_constant = None
+    object_hook = array_hook = parse_constant = None
+    object_pairs_hook = list
     parse_float = float
     parse_int = int
 
@@ -323,8 +329,8 @@ class _Lines:
         self._scan = make_scanner(context)
         self._pending = b""
 
-    def read(self) -> list[dict[str, Any]]:
-        """Receive once, and return the lines that are whole by then.
+    def read(self) -> list[tuple[str, object]]:
+        """Receive once; return the key and the value of each line that is whole by then.
 
         Raises:
             ValueError: The service hung up, or said what is not in the protocol.
@@ -334,27 +340,32 @@ class _Lines:
         if not received or len(self._pending) > MAX_REPLY_BYTES:
             raise ValueError("the service hung up or says too much")
         *lines, self._pending = self._pending.split(b"\n")
-        return [self._parse(line.decode()) for line in lines]
+        return [self._parse(line.decode().strip(" \t\r")) for line in lines]
 
-    def _parse(self, line: str) -> dict[str, Any]:
-        try:
-            reply, end = self._scan(line, 0)
-        except StopIteration:
-            raise ValueError("a line is not JSON") from None
-        if end != len(line) or type(reply) is not dict:
-            raise ValueError("a line is not one JSON object")
-        return reply
+    def _parse(self, line: str) -> tuple[str, object]:
+        if not line.startswith("{"):
+            raise ValueError("a line is not a JSON object")
+        pairs, end = self._scan(line, 0)
+        known = [(key, value) for key, value in pairs if key in REPLIES]
+        if end != len(line) or len(known) != 1:
+            raise ValueError("a line says nothing, or several things")
+        return known[0]
 
 
 def _text(value: object) -> str:
-    if type(value) is not str:
+    if type(value) is not str or not _is_text(value):
         raise ValueError("not a text")
     return value
 
 
-def _number(value: object) -> float:
-    if type(value) is not int and type(value) is not float:
-        raise ValueError("not a number")
+def _is_text(value: str) -> bool:
+    """Whether this could be shown: no control characters, and no halves of surrogate pairs."""
+    return not any(c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c < "\ue000" for c in value)
+
+
+def _seconds(value: object) -> float:
+    if (type(value) is not int and type(value) is not float) or not value >= 0:
+        raise ValueError("not a number of seconds")
     return value
 
 
