@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from pam_faceid.adapters import pam_stack
-from pam_faceid.adapters.pam_stack import Entry
+from pam_faceid.adapters.pam_stack import NATIVE_MODULE, Client, Entry
 from pam_faceid.adapters.safe_files import refused_as, write_atomically
 from pam_faceid.core.errors import PamStackError
 
 SUDO_SERVICES: Final = frozenset({"sudo", "sudo-i"})
 _VENDOR_DIRS: Final = ("usr/lib/pam.d", "usr/share/pam.d")
 _PROGRAM_DIRS: Final = ("usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin")
+
+_MODULE_DIRS: Final = ("usr/lib/*/security", "usr/lib/security", "usr/lib64/security")
 
 _SETUID: Final = (
     "belongs to a setuid program that keeps its caller's PATH; pam_python finds Python's library"
@@ -28,14 +30,16 @@ _SETUID: Final = (
 _REMOTE: Final = "is asked over a network, and whoever asks does not sit before this camera"
 _NOBODY: Final = "authenticates nobody who could look at a camera"
 _LOCKER: Final = (
-    "runs as the user, who can read neither the key nor the templates, so the face would always"
-    " fail there"
+    "runs as the user, who can read neither the key nor the templates, and no faceidd listens that"
+    " could answer in its place"
 )
+_SETUID_SERVICES: Final = frozenset(
+    "su su-l chsh chfn newgrp sg gpasswd passwd chage doas ksu".split()
+)
+_LOCKERS: Final = frozenset("kde kscreensaver swaylock i3lock gtklock hyprlock".split())
 _REASONS: Final = (
-    (_SETUID, "su su-l chsh chfn newgrp sg gpasswd passwd chage doas ksu"),
     (_REMOTE, "sshd remote rsh rlogin cockpit vsftpd proftpd samba dovecot"),
     (_NOBODY, "cron atd runuser runuser-l chpasswd newusers systemd-user"),
-    (_LOCKER, "kde kscreensaver swaylock i3lock gtklock hyprlock"),
     ("answers for every service that has no file of its own", "other"),
     ("is how a password alone is confirmed", "pam_faceid-password"),
 )
@@ -112,13 +116,28 @@ class PamServices:
                 return path.read_bytes().decode("utf-8", "surrogateescape")
         return None
 
-    def forbidden(self, service: str) -> str | None:
-        """Say why a service must not have the face, or None when it may."""
-        if service.startswith(_SHARED):
-            return "is included by other services, su among them, and su " + _SETUID
+    def native_module(self) -> Path | None:
+        """Return where the native client is installed, or None."""
+        found = (p for folder in _MODULE_DIRS for p in self.root.glob(f"{folder}/{NATIVE_MODULE}"))
+        return next(found, None)
+
+    def preferred(self) -> Client:
+        """Return the client to use where nobody chose: the one that may stand everywhere."""
+        return Client.PAM_PYTHON if self.native_module() is None else Client.NATIVE
+
+    def forbidden(self, service: str, client: Client) -> str | None:
+        """Say why a service must not have the face through this client, or None when it may."""
         for reason, names in _REASONS:
             if service in names.split():
                 return reason
+        if service in _LOCKERS and not (self.root / "run/pam_faceid/socket").exists():
+            return _LOCKER
+        if client is Client.NATIVE:
+            return None
+        if service.startswith(_SHARED):
+            return "is included by other services, su among them, and su " + _SETUID
+        if service in _SETUID_SERVICES:
+            return _SETUID
         if service not in SUDO_SERVICES and self._setuid_program(service):
             return _SETUID
         return None

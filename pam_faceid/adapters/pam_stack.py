@@ -11,18 +11,40 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from pam_faceid.core.errors import PamStackError
 
 PYTHON_MODULE: Final = "/usr/lib/security/pam_python.so"
 HOOK: Final = "/opt/pam_faceid/hook.py"
+NATIVE_MODULE: Final = "pam_faceid.so"  # libpam looks in the folder of its own architecture
 
 # `sufficient` and not `[success=N ...]`: a jump counts the lines of common-auth, and whoever edits
 # that file later would move its target onto pam_deny, or past a check.
 AUTH_LINE: Final = f"auth\tsufficient\t{PYTHON_MODULE} {HOOK}\n"
-# Names the hook as well, so that `sed '\#/opt/pam_faceid/hook\.py#d'` takes out both lines.
-MARKER_START: Final = f"# {HOOK}: "
+NATIVE_LINE: Final = f"auth\tsufficient\t{NATIVE_MODULE}\n"
+
+
+class Client(Enum):
+    """What stands in a service file for the face; docs/protocol.md is what both of them speak."""
+
+    PAM_PYTHON = "pam_python"
+    NATIVE = "native"
+
+    @property
+    def line(self) -> str:
+        """The rule."""
+        return AUTH_LINE if self is Client.PAM_PYTHON else NATIVE_LINE
+
+    @property
+    def marker(self) -> str:
+        """The beginning of the comment above the rule.
+
+        Names what the rule names, so that one `sed` takes out both lines.
+        """
+        return f"# {HOOK if self is Client.PAM_PYTHON else NATIVE_MODULE}: "
+
 
 # These judge without asking for anything, so they keep their place before the face.
 GATES: Final = frozenset(
@@ -89,9 +111,16 @@ class Entry:
     service: str
 
     @property
+    def client(self) -> Client | None:
+        """Which of our clients it runs, if any."""
+        if HOOK in self.arguments:
+            return Client.PAM_PYTHON
+        return Client.NATIVE if self.module_name == NATIVE_MODULE else None
+
+    @property
     def is_ours(self) -> bool:
-        """Whether it runs our hook."""
-        return HOOK in self.arguments
+        """Whether it asks for the face."""
+        return self.client is not None
 
     @property
     def includes(self) -> bool:
@@ -168,15 +197,20 @@ def flatten(
                 yield from flatten(parse(text, entry.module), load, depth=depth + 1)
 
 
-def insert(text: str, service: str) -> str:
+def insert(text: str, service: str, client: Client) -> str:
     """Return the text with the face before the password; unchanged when it is there already.
+
+    Another client gives way to the one that is asked for.
 
     Raises:
         PamStackError: There is no password to fall back to, or a jump would land elsewhere.
     """
-    auth = auth_entries(parse(text, service))
-    if any(entry.is_ours for entry in auth):
+    clients = {entry.client for entry in auth_entries(parse(text, service))} - {None}
+    if client in clients:
         return text
+    if clients:
+        text = remove(text, service)
+    auth = auth_entries(parse(text, service))
     place = next((i for i, e in enumerate(auth) if e.module_name not in GATES), None)
     if place is None:
         raise PamStackError(
@@ -186,10 +220,10 @@ def insert(text: str, service: str) -> str:
     _refuse_jump_across(auth, place, service)
     lines = split_lines(text)
     marker = (
-        f"{MARKER_START}the face first, then the password."
+        f"{client.marker}the face first, then the password."
         f" Undo: faceid-admin pam disable {service}\n"
     )
-    lines[auth[place].first : auth[place].first] = [marker, AUTH_LINE]
+    lines[auth[place].first : auth[place].first] = [marker, client.line]
     return "".join(lines)
 
 
@@ -202,7 +236,8 @@ def remove(text: str, service: str) -> str:
     entries = parse(text, service)
     auth = auth_entries(entries)
     lines = split_lines(text)
-    gone: set[int] = {i for i, line in enumerate(lines) if line.startswith(MARKER_START)}
+    markers = tuple(client.marker for client in Client)
+    gone: set[int] = {i for i, line in enumerate(lines) if line.startswith(markers)}
     for entry in entries:
         if entry.is_ours:
             if entry in auth:
@@ -251,13 +286,13 @@ def faults(entries: Sequence[Entry]) -> list[str]:
     ours = [entry for entry in entries if entry.is_ours]
     found = []
     if len(ours) > 1:
-        found.append(f"the hook is there {len(ours)} times: the camera would look more than once")
+        found.append(f"the face is there {len(ours)} times: the camera would look more than once")
     for entry in ours:
         where = f"line {entry.first + 1}"
         if entry.facility != "auth":
-            found.append(f"{where}: the hook stands under {entry.facility}, it belongs under auth")
+            found.append(f"{where}: the face stands under {entry.facility}, it belongs under auth")
             continue
-        if entry.module != PYTHON_MODULE:
+        if entry.client is Client.PAM_PYTHON and entry.module != PYTHON_MODULE:
             found.append(f"{where}: the module is {entry.module}, not {PYTHON_MODULE}")
         if not _falls_back(entry.control):
             found.append(f"{where}: `{entry.control}` turns a missing face into a failed login")

@@ -79,9 +79,7 @@ def test_an_empty_answer_confirms(host: Host, service: Service) -> None:
 
 
 @pytest.mark.parametrize("typed", ["secret\n", " \n", ""], ids=["text", "a blank", "end of input"])
-def test_any_other_answer_skips_even_past_a_match(
-    host: Host, service: Service, typed: str
-) -> None:
+def test_any_other_answer_skips_even_past_a_match(host: Host, service: Service, typed: str) -> None:
     service.says(*CONFIRM, '{"outcome": "match"}')
     ended = host.run(typed=typed)
     assert ended.code == "AUTH_ERR"
@@ -116,7 +114,9 @@ def test_after_a_match_the_next_authentication_looks_again(host: Host, service: 
     assert service.ops() == [["authenticate"], ["authenticate"]]
 
 
-@pytest.mark.parametrize("flag", ["PAM_ESTABLISH_CRED", "PAM_REINITIALIZE_CRED", "PAM_REFRESH_CRED"])
+@pytest.mark.parametrize(
+    "flag", ["PAM_ESTABLISH_CRED", "PAM_REINITIALIZE_CRED", "PAM_REFRESH_CRED"]
+)
 def test_the_service_is_told_that_the_password_let_in(
     host: Host, service: Service, flag: str
 ) -> None:
@@ -145,9 +145,7 @@ def test_credentials_are_set_although_nobody_notes_it(host: Host, service: Servi
 
 
 @pytest.mark.parametrize("client", ["pam_python", "native"], indirect=True)
-def test_sudo_tells_of_the_person_and_not_of_whom_they_become(
-    host: Host, service: Service
-) -> None:
+def test_sudo_tells_of_the_person_and_not_of_whom_they_become(host: Host, service: Service) -> None:
     """Real sudo: it sets PAM_USER to the target before it sets credentials."""
     service.says('{"outcome": "non_match"}')
     host.write(password=PASSWORD)
@@ -156,10 +154,23 @@ def test_sudo_tells_of_the_person_and_not_of_whom_they_become(
     rules = Path("/etc/sudoers.d", host.name)
     subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", user], check=True)
     try:
-        rules.write_text(f"Defaults:{user} pam_service={host.name}, !lecture\n{user} ALL=(ALL) ALL\n")
+        rules.write_text(
+            f"Defaults:{user} pam_service={host.name}, !lecture\n{user} ALL=(ALL) ALL\n"
+        )
         rules.chmod(0o440)
         ended = subprocess.run(
-            ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "sudo", "-k", "id", "-u"],
+            [
+                "setpriv",
+                "--reuid",
+                user,
+                "--regid",
+                user,
+                "--clear-groups",
+                "sudo",
+                "-k",
+                "id",
+                "-u",
+            ],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,

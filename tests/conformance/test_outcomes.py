@@ -1,4 +1,4 @@
-"""What each line of the service makes PAM say: the table of docs/architecture.md, and nothing else."""
+"""What each line of the service makes PAM say: the table of docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -134,6 +134,7 @@ def test_each_within_starts_the_deadline_anew(host: Host, service: Service) -> N
     assert host.run().code == "SUCCESS"
 
 
+@pytest.mark.parametrize("client", ["pam_python", "native"], indirect=True)
 def test_a_service_that_never_speaks_costs_five_seconds(host: Host, service: Service) -> None:
     service.says(Act.LISTEN)
     assert host.run().code == "SYSTEM_ERR"
@@ -161,7 +162,7 @@ def test_a_full_queue_is_an_error_and_not_a_wait(host: Host) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["refuses", "is not there"])
-def test_without_a_service_only_root_starts_a_worker(host: Host, there: bool) -> None:
+def test_without_a_service_only_root_starts_a_worker(host: Host, *, there: bool) -> None:
     import socket
 
     path = host.root / "run/pam_faceid/socket"

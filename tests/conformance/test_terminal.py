@@ -1,4 +1,4 @@
-"""Skip by typing: the first key ends the scan, is not shown, and is there for the password prompt."""
+"""Skip by typing: the first key ends the scan, unseen, and is there for the password prompt."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ class Seat:
 
 
 @pytest.fixture
-def seat(
-    host: Host, service: Service, terminal: tuple[int, int]
-) -> Iterator[Callable[..., Seat]]:
+def seat(host: Host, service: Service, terminal: tuple[int, int]) -> Iterator[Callable[..., Seat]]:
     """Starts pamtester; `run` is the shell's words for it."""
     shells = []
 
@@ -84,7 +82,8 @@ def seat(
         ours, theirs = terminal
         seat = Seat(ours, theirs, host.root / "output")
         seat.output.touch()
-        script = f'({run}) >"$OUTPUT" 2>&1; echo "<ended>"; exec sleep 1000'
+        # Ctrl-C must not end the shell, and must not be ignored by what it runs.
+        script = f'trap : INT; {{ {run}; }} >"$OUTPUT" 2>&1; echo "<ended>"; exec sleep 1000'
         shell = subprocess.Popen(
             ["setsid", "--ctty", "sh", "-c", script, "sh", "pamtester", host.name, "maria",
              "authenticate"],

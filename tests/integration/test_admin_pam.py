@@ -95,6 +95,69 @@ def test_forbidden_services_are_refused_with_the_reason(tree: Path, service: str
     assert snapshot(tree / "etc/pam.d") == before
 
 
+NATIVE = "usr/lib/x86_64-linux-gnu/security/pam_faceid.so"
+
+
+@pytest.fixture
+def with_native(tree: Path) -> Path:
+    """The same root, where install.sh found a compiler."""
+    (tree / NATIVE).parent.mkdir(parents=True)
+    (tree / NATIVE).touch()
+    return tree
+
+
+@pytest.mark.parametrize("service", ["common-auth", "su", "chsh"])
+def test_the_native_client_goes_where_the_hook_must_not(with_native: Path, service: str) -> None:
+    before = snapshot(with_native / "etc/pam.d")
+    refused = admin(with_native, "pam", "enable", service, "--client", "pam_python", "--yes")
+    assert refused.returncode == 1
+    assert "--client native reads no PATH" in refused.stderr
+
+    assert admin(with_native, "pam", "enable", service, "--yes").returncode == 0
+
+    text = (with_native / "etc/pam.d" / service).read_text()
+    assert pam_stack.NATIVE_LINE in text
+    assert pam_stack.HOOK not in text
+    assert f"{service} (native)" in admin(with_native, "pam", "status").stdout
+    assert admin(with_native, "pam", "disable", service).returncode == 0
+    assert snapshot(with_native / "etc/pam.d") == before
+
+
+def test_a_service_is_moved_from_one_client_to_the_other(with_native: Path) -> None:
+    for client, line in (
+        ("pam_python", pam_stack.AUTH_LINE),
+        ("native", pam_stack.NATIVE_LINE),
+        ("pam_python", pam_stack.AUTH_LINE),
+    ):
+        admin(with_native, "pam", "enable", "login", "--client", client, "--yes")
+        text = (with_native / "etc/pam.d/login").read_text()
+        assert [rule for rule in text.splitlines(keepends=True) if rule.startswith(line)] == [line]
+        assert text.count("pam_python.so") + text.count("sufficient\tpam_faceid.so") == 1
+    again = admin(with_native, "pam", "enable", "login", "--yes")
+    assert "nothing to do" in again.stdout, "who names no client wants no other"
+
+
+def test_a_native_client_that_is_not_installed_is_not_wired(tree: Path) -> None:
+    ended = admin(tree, "pam", "enable", "su", "--client", "native", "--yes")
+
+    assert ended.returncode == 3
+    assert "pam_faceid.so is not installed" in ended.stderr
+    assert "libpam0g-dev" in ended.stderr
+
+
+def test_a_native_client_that_was_removed_is_named(with_native: Path) -> None:
+    assert admin(with_native, "pam", "enable", "sudo", "--yes").returncode == 0
+    (with_native / NATIVE).unlink()
+
+    assert "! sudo: pam_faceid.so is not installed" in admin(with_native, "pam", "status").stdout
+
+
+def test_sudo_without_secure_path_may_have_the_native_client(with_native: Path) -> None:
+    (with_native / "etc/sudoers").write_text("Defaults !secure_path\n")
+
+    assert admin(with_native, "pam", "enable", "sudo", "--yes").returncode == 0
+
+
 def test_sudo_without_secure_path_is_refused(tree: Path) -> None:
     (tree / "etc/sudoers").write_text("Defaults !secure_path\n")
 

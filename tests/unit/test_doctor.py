@@ -122,7 +122,7 @@ def test_a_recording_in_place_of_the_camera_is_said_loudly(layout: Layout) -> No
     ("service", "text", "what"),
     [
         ("su", f"{pam_stack.AUTH_LINE}auth required pam_unix.so\n", "su: must not have the face"),
-        ("login", pam_stack.AUTH_LINE * 2, "login: the hook is there 2 times"),
+        ("login", pam_stack.AUTH_LINE * 2, "login: the face is there 2 times"),
         (
             "login",
             pam_stack.AUTH_LINE.replace("sufficient", "required"),

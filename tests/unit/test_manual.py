@@ -121,5 +121,6 @@ def test_the_page_of_the_module_has_the_line_and_the_way_out_as_they_are_tested(
 ) -> None:
     page = (repository / "docs/man/pam_faceid.8").read_text()
 
-    assert pam_stack.AUTH_LINE.replace("\t", " ").strip() in page
-    assert r"sed -i '\e#/opt/pam_faceid/hook\e.py#d' /etc/pam.d/*" in page
+    for client in pam_stack.Client:
+        assert client.line.replace("\t", " ").strip() in page
+    assert r"sed -i '\e#pam_faceid\e(\e.so\e|/hook\e.py\e)#d' /etc/pam.d/*" in page

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from pam_faceid.adapters import pam_stack, sudoers
 from pam_faceid.adapters.pam_services import PamServices
+from pam_faceid.adapters.pam_stack import Client
 from pam_faceid.core.errors import PamStackError
 
+PYTHON, NATIVE = Client.PAM_PYTHON, Client.NATIVE
 SUDO = """#%PAM-1.0
 
 # Set up user limits from /etc/security/limits.conf.
@@ -40,7 +42,7 @@ def modules(text: str) -> list[str]:
 
 
 def test_the_face_goes_right_before_the_password() -> None:
-    new = pam_stack.insert(SUDO, "sudo")
+    new = pam_stack.insert(SUDO, "sudo", PYTHON)
 
     assert modules(new)[:2] == ["pam_python.so", "common-auth"]
     assert pam_stack.AUTH_LINE in new
@@ -48,7 +50,7 @@ def test_the_face_goes_right_before_the_password() -> None:
 
 def test_checks_that_ask_for_nothing_stay_before_the_face() -> None:
     """A face must not pass /etc/nologin or gdm's refusal of root."""
-    assert modules(pam_stack.insert(GDM, "gdm-password"))[:4] == [
+    assert modules(pam_stack.insert(GDM, "gdm-password", PYTHON))[:4] == [
         "pam_nologin.so",
         "pam_succeed_if.so",
         "pam_python.so",
@@ -56,15 +58,24 @@ def test_checks_that_ask_for_nothing_stay_before_the_face() -> None:
     ]
 
 
-def test_inserting_twice_changes_nothing() -> None:
-    once = pam_stack.insert(SUDO, "sudo")
+@pytest.mark.parametrize("client", Client)
+def test_inserting_twice_changes_nothing(client: Client) -> None:
+    once = pam_stack.insert(SUDO, "sudo", client)
 
-    assert pam_stack.insert(once, "sudo") == once
+    assert pam_stack.insert(once, "sudo", client) == once
 
 
+def test_one_client_takes_the_place_of_the_other() -> None:
+    native = pam_stack.insert(pam_stack.insert(GDM, "g", PYTHON), "g", NATIVE)
+
+    assert native == pam_stack.insert(GDM, "g", NATIVE)
+    assert pam_stack.insert(native, "g", PYTHON) == pam_stack.insert(GDM, "g", PYTHON)
+
+
+@pytest.mark.parametrize("client", Client)
 @pytest.mark.parametrize("text", [SUDO, GDM, COMMON_AUTH, SUDO.rstrip("\n"), SUDO + "\n\n# end"])
-def test_what_was_put_in_comes_out_byte_for_byte(text: str) -> None:
-    assert pam_stack.remove(pam_stack.insert(text, "s"), "s") == text
+def test_what_was_put_in_comes_out_byte_for_byte(text: str, client: Client) -> None:
+    assert pam_stack.remove(pam_stack.insert(text, "s", client), "s") == text
 
 
 lines = st.sampled_from(
@@ -88,11 +99,11 @@ lines = st.sampled_from(
 )
 
 
-@given(st.lists(lines, max_size=12), st.sampled_from(["\n", "\r\n"]))
-def test_any_file_survives_enable_and_disable(parts: list[str], end: str) -> None:
+@given(st.lists(lines, max_size=12), st.sampled_from(["\n", "\r\n"]), st.sampled_from(Client))
+def test_any_file_survives_enable_and_disable(parts: list[str], end: str, client: Client) -> None:
     text = "".join(part + end for part in parts)
     try:
-        new = pam_stack.insert(text, "s")
+        new = pam_stack.insert(text, "s", client)
     except PamStackError:
         return
 
@@ -101,7 +112,7 @@ def test_any_file_survives_enable_and_disable(parts: list[str], end: str) -> Non
 
 
 def test_removal_keeps_what_was_edited_meanwhile() -> None:
-    edited = pam_stack.insert(SUDO, "sudo") + "session optional pam_umask.so\n"
+    edited = pam_stack.insert(SUDO, "sudo", PYTHON) + "session optional pam_umask.so\n"
 
     assert pam_stack.remove(edited, "sudo") == SUDO + "session optional pam_umask.so\n"
 
@@ -116,27 +127,29 @@ def test_removal_finds_a_line_that_was_rewritten_by_hand() -> None:
     assert pam_stack.remove(by_hand, "x") == "auth required pam_unix.so\n"
 
 
-def test_the_rescue_line_of_the_manual_removes_the_same(tmp_path: Path) -> None:
-    """`sed '\\#/opt/pam_faceid/hook\\.py#d'` leaves no marker behind either."""
+@pytest.mark.parametrize("client", Client)
+def test_the_rescue_line_of_the_manual_removes_the_same(tmp_path: Path, client: Client) -> None:
+    """It leaves no marker behind either."""
     import subprocess
 
+    expression = r"\#pam_faceid\(\.so\|/hook\.py\)#d"  # test_manual.py finds it in the page
     file = tmp_path / "sudo"
-    file.write_text(pam_stack.insert(SUDO, "sudo"))
-    subprocess.run(["sed", "-i", r"\#/opt/pam_faceid/hook\.py#d", file], check=True)
+    file.write_text(pam_stack.insert(SUDO, "sudo", client))
+    subprocess.run(["sed", "-i", expression, file], check=True)
 
     assert file.read_text() == SUDO
 
 
 def test_a_file_without_a_password_is_refused() -> None:
     with pytest.raises(PamStackError, match="no auth line that asks for a password"):
-        pam_stack.insert("session required pam_limits.so\n", "x")
+        pam_stack.insert("session required pam_limits.so\n", "x", PYTHON)
 
 
 def test_a_jump_across_the_new_line_is_refused() -> None:
     jumping = "auth [success=1 default=ignore] pam_succeed_if.so uid = 0\n" + COMMON_AUTH
 
     with pytest.raises(PamStackError, match=r"line 1: .* jumps across"):
-        pam_stack.insert(jumping, "x")
+        pam_stack.insert(jumping, "x", PYTHON)
 
 
 def test_a_second_factor_that_a_match_would_skip_is_found() -> None:
@@ -173,6 +186,8 @@ def test_an_include_that_includes_itself_ends() -> None:
         ("auth sufficient {m} {h}\nauth sufficient {m} {h}\n", "2 times"),
         ("auth required pam_unix.so\nauth sufficient {m} {h}\n", "comes before the face"),
         ("session optional {m} {h}\n", "stands under session"),
+        ("auth required pam_faceid.so\n", "turns a missing face"),
+        ("auth sufficient pam_faceid.so\nauth sufficient {m} {h}\n", "2 times"),
         ("auth sufficient pam_python.so {h}\n", "not /usr/lib/security/pam_python.so"),
     ],
 )
@@ -184,7 +199,9 @@ def test_doctor_hears_of_wiring_that_locks_out_or_does_nothing(text: str, fault:
 
 def test_our_own_wiring_has_no_fault() -> None:
     for text in (SUDO, GDM):
-        assert pam_stack.faults(pam_stack.parse(pam_stack.insert(text, "x"), "x")) == []
+        for client in Client:
+            entries = pam_stack.parse(pam_stack.insert(text, "x", client), "x")
+            assert pam_stack.faults(entries) == []
 
 
 @pytest.fixture
@@ -193,38 +210,73 @@ def services(tmp_path: Path) -> PamServices:
     return PamServices(tmp_path)
 
 
-FORBIDDEN = (
-    "su su-l chsh chfn newgrp passwd common-auth common-session other sshd pam_faceid-password"
-    " system-auth cron swaylock"
-)
+SETUID = "su su-l chsh chfn newgrp passwd common-auth common-session system-auth"
+FORBIDDEN = "other sshd pam_faceid-password cron swaylock"
 
 
-@pytest.mark.parametrize("service", FORBIDDEN.split())
-def test_services_of_hazard_one_and_the_like_are_forbidden(
+@pytest.mark.parametrize("service", SETUID.split())
+def test_services_of_hazard_one_may_have_the_native_client_alone(
     services: PamServices, service: str
 ) -> None:
-    assert services.forbidden(service)
+    assert "PATH" in (services.forbidden(service, PYTHON) or "")
+    assert services.forbidden(service, NATIVE) is None
+
+
+@pytest.mark.parametrize("client", Client)
+@pytest.mark.parametrize("service", FORBIDDEN.split())
+def test_services_where_no_face_can_help_are_forbidden(
+    services: PamServices, service: str, client: Client
+) -> None:
+    assert services.forbidden(service, client)
 
 
 ALLOWED = "sudo sudo-i login gdm-password lightdm polkit-1"
 
 
+@pytest.mark.parametrize("client", Client)
 @pytest.mark.parametrize("service", ALLOWED.split())
 def test_services_whose_path_no_user_chooses_are_allowed(
-    services: PamServices, service: str
+    services: PamServices, service: str, client: Client
 ) -> None:
-    assert services.forbidden(service) is None
+    assert services.forbidden(service, client) is None
 
 
-def test_the_service_of_any_setuid_program_is_forbidden(services: PamServices) -> None:
+@pytest.mark.parametrize("client", Client)
+def test_a_locker_may_have_the_face_once_a_daemon_can_answer_it(
+    services: PamServices, client: Client
+) -> None:
+    """It runs as the user, who can read neither key nor templates."""
+    assert "no faceidd listens" in (services.forbidden("swaylock", client) or "")
+
+    (services.root / "run/pam_faceid").mkdir(parents=True)
+    (services.root / "run/pam_faceid/socket").touch()
+
+    assert services.forbidden("swaylock", client) is None
+
+
+def test_the_service_of_any_setuid_program_is_for_the_native_client(services: PamServices) -> None:
     program = services.root / "usr/bin/own-locker"
     program.parent.mkdir(parents=True)
     program.touch(mode=0o755)
-    assert services.forbidden("own-locker") is None
+    assert services.forbidden("own-locker", PYTHON) is None
 
     program.chmod(0o4755)
 
-    assert "setuid" in (services.forbidden("own-locker") or "")
+    assert "setuid" in (services.forbidden("own-locker", PYTHON) or "")
+    assert services.forbidden("own-locker", NATIVE) is None
+
+
+@pytest.mark.parametrize("folder", ["usr/lib/x86_64-linux-gnu/security", "usr/lib64/security"])
+def test_the_native_client_is_preferred_where_it_is_installed(
+    services: PamServices, folder: str
+) -> None:
+    assert services.preferred() is PYTHON
+    module = services.root / folder / "pam_faceid.so"
+    module.parent.mkdir(parents=True)
+    module.touch()
+
+    assert services.native_module() == module
+    assert services.preferred() is NATIVE
 
 
 def test_replacing_keeps_mode_and_a_dated_copy_outside_pam_d(services: PamServices) -> None:

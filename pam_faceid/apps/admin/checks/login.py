@@ -19,13 +19,13 @@ LOW_SPACE_BYTES: Final = 64 << 20
 def pam(layout: Layout) -> Iterator[Finding]:
     """Which services ask for the face, and whether they may."""
     services = PamServices(layout.root)
-    wired = []
+    wired: dict[str, str] = {}
     for name in services.names():
         status = service_status(services, name)
         for fault in status.faults:
             yield Finding(State.FAIL, f"{name}: {fault}", f"faceid-admin pam disable {name}")
         if status.enabled:
-            wired.append(name)
+            wired[name] = status.client
             skipped = pam_stack.skipped_by_a_match(services.auth_stack(name))
             if skipped is not None:
                 yield Finding(
@@ -33,11 +33,12 @@ def pam(layout: Layout) -> Iterator[Finding]:
                     f"{name}: a match skips `{skipped}` ({skipped.service})",
                     "see pam_faceid(8), if it is meant as a second factor",
                 )
-    if SUDO_SERVICES & set(wired):
+    if any(wired.get(name) == pam_stack.Client.PAM_PYTHON.value for name in SUDO_SERVICES):
         for hazard in sudoers.path_hazards(layout.root):
             yield Finding(State.FAIL, hazard, "visudo: set secure_path for everybody")
     if wired:
-        yield Finding(State.OK, f"the face is asked for by {', '.join(wired)}")
+        clients = ", ".join(f"{name} ({client})" for name, client in wired.items())
+        yield Finding(State.OK, f"the face is asked for by {clients}")
     else:
         cure = "faceid-admin pam enable sudo"
         yield Finding(State.WARN, "no PAM service asks for the face yet", cure)

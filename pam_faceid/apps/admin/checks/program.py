@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pam_faceid.adapters import pam_stack
+from pam_faceid.adapters.pam_services import PamServices
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State, under
 from pam_faceid.layout import PROGRAM_DIR, SERVICE_USER, Layout
 
@@ -69,14 +70,15 @@ def interpreter(layout: Layout) -> Iterator[Finding]:
 
 
 def hook(layout: Layout) -> Iterator[Finding]:
-    """pam_python and the script that it runs as root."""
-    for name, cure in (
-        (pam_stack.PYTHON_MODULE, "apt install libpam-python"),
-        (pam_stack.HOOK, REINSTALL),
-    ):
-        path = under(layout, Path(name))
+    """The clients that PAM loads as root: the native module, or pam_python with its script."""
+    native = PamServices(layout.root).native_module()
+    python = [under(layout, Path(name)) for name in (pam_stack.PYTHON_MODULE, pam_stack.HOOK)]
+    for path in python if native is None else [native, *python]:
         if not path.is_file():
-            yield Finding(State.FAIL, f"{path} is missing, so only the password works", cure)
+            if native is None:
+                cure = REINSTALL if path == python[1] else "apt install libpam-python"
+                what = f"{path} is missing, so only the password works"
+                yield Finding(State.FAIL, what, cure)
             continue
         loose = _not_roots_alone(path.resolve(), stop=layout.root)
         if loose is not None:
