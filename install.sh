@@ -16,6 +16,9 @@ readonly PROGRAM=/opt/pam_faceid
 readonly CURRENT=$PROGRAM/current
 readonly HOOK=$PROGRAM/hook.py
 readonly MODULE=/usr/lib/security/pam_python.so
+NATIVE=/usr/lib/$(uname -m)-linux-gnu/security/pam_faceid.so
+readonly NATIVE
+readonly RULES='pam_faceid\(\.so\|/hook\.py\)' # what the lines of either client hold
 readonly SHARE=/usr/share/pam_faceid
 readonly CONFIGURATION=/etc/pam_faceid
 readonly LOGS=/var/log/pam_faceid
@@ -219,6 +222,21 @@ for spec in load_manifest(Path(sys.argv[1])).model: read_model(spec)' "$release/
     run sync --file-system "$release"
 }
 
+# Beside the release: libpam loads it by its name from the folder of the machine's architecture.
+build_native() {
+    local release=$1
+    if ! command -v cc >/dev/null || [[ ! -e /usr/include/security/pam_appl.h ]]; then
+        say "Without a compiler and libpam's headers pam_faceid.so is not built: the face can go" \
+            "into sudo and login through pam_python, and not into su. To have it: apt install" \
+            "gcc libpam0g-dev, then run install.sh again"
+        return
+    fi
+    say "Building pam_faceid.so"
+    if ! run "$SOURCE/native/build.sh" "$release/pam_faceid.so"; then
+        say "This compiler cannot build it: the face can go where pam_python may, and not into su"
+    fi
+}
+
 # Like a package manager: an edited file stays, and the new default is laid beside it.
 install_configuration() {
     local default=$SOURCE/etc/pam_faceid/config.toml mine=$CONFIGURATION/config.toml
@@ -256,6 +274,9 @@ take_into_use() {
     run install -d --mode=0755 "$SHARE"
     point "$SHARE/models" "$CURRENT/models"
     place 0644 "$SOURCE/pam_faceid/hook.py" "$HOOK"
+    if ((DRY_RUN)) || [[ -e $release/pam_faceid.so ]]; then
+        place 0644 "$release/pam_faceid.so" "$NATIVE"
+    fi
     place 0755 "$SOURCE/etc/faceid-admin" "$ADMIN"
     for manual in "$SOURCE"/docs/man/*.[158]; do
         place 0644 "$manual" "$MANUALS/man${manual##*.}/$(basename "$manual")"
@@ -305,6 +326,7 @@ install_everything() {
     install_packages
     create_users
     build_release "$release"
+    build_native "$release"
     install_configuration
     create_key "$release"
     take_into_use "$release"
@@ -321,12 +343,12 @@ install_everything() {
 unhook_services() {
     local file partial
     for file in /etc/pam.d/*; do
-        if [[ ! -f $file ]] || ! grep --quiet --fixed-strings "$HOOK" "$file"; then continue; fi
+        if [[ ! -f $file ]] || ! grep --quiet "$RULES" "$file"; then continue; fi
         file=$(readlink -f "$file")
         partial=$(dirname "$file")/.$(basename "$file").partial
         say "Taking the face out of $file"
         run cp --preserve=all "$file" "$partial"
-        run sed --in-place "\\#$HOOK#d" "$partial"
+        run sed --in-place "\\#$RULES#d" "$partial"
         run sync "$partial"
         run mv --force --no-target-directory "$partial" "$file"
     done
@@ -344,6 +366,7 @@ uninstall_everything() {
     for manual in "$SOURCE"/docs/man/*.[158]; do
         run rm -f "$MANUALS/man${manual##*.}/$(basename "$manual")"
     done
+    run rm -f "$NATIVE"
     run rm -rf "$ADMIN" "$PROGRAM" "$SHARE" "$ROTATION" /etc/pam.d/pam_faceid-password
     if [[ -L $MODULE ]]; then
         run rm -f "$MODULE"

@@ -33,10 +33,8 @@ _LOCKER: Final = (
     "runs as the user, who can read neither the key nor the templates, and no faceidd listens that"
     " could answer in its place"
 )
-_SETUID_SERVICES: Final = frozenset(
-    "su su-l chsh chfn newgrp sg gpasswd passwd chage doas ksu".split()
-)
-_LOCKERS: Final = frozenset("kde kscreensaver swaylock i3lock gtklock hyprlock".split())
+_SETUID_SERVICES: Final = "su su-l chsh chfn newgrp sg gpasswd passwd chage doas ksu"
+_LOCKERS: Final = "kde kscreensaver swaylock i3lock gtklock hyprlock"
 _REASONS: Final = (
     (_REMOTE, "sshd remote rsh rlogin cockpit vsftpd proftpd samba dovecot"),
     (_NOBODY, "cron atd runuser runuser-l chpasswd newusers systemd-user"),
@@ -130,15 +128,16 @@ class PamServices:
         for reason, names in _REASONS:
             if service in names.split():
                 return reason
-        if service in _LOCKERS and not (self.root / "run/pam_faceid/socket").exists():
+        if service in _LOCKERS.split() and not (self.root / "run/pam_faceid/socket").exists():
             return _LOCKER
-        if client is Client.NATIVE:
-            return None
+        return self._endangered(service) if client is Client.PAM_PYTHON else None
+
+    def _endangered(self, service: str) -> str | None:
+        """Say why pam_python would give this service's callers root, or None."""
         if service.startswith(_SHARED):
             return "is included by other services, su among them, and su " + _SETUID
-        if service in _SETUID_SERVICES:
-            return _SETUID
-        if service not in SUDO_SERVICES and self._setuid_program(service):
+        named = service in _SETUID_SERVICES.split()
+        if named or (service not in SUDO_SERVICES and self._setuid_program(service)):
             return _SETUID
         return None
 
