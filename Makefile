@@ -4,12 +4,12 @@
 SECONDS ?= 60
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
-SHELL_FILES := install.sh test.sh .ci/run etc/faceid-admin
+SHELL_FILES := install.sh test.sh .ci/run etc/faceid-admin native/build.sh
 LOCK := $(BIN)uv pip compile $(UPGRADE) --no-config --universal --python-version 3.10 \
 	--only-binary :all: --generate-hashes --no-annotate --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
-.PHONY: test check lint types layers shell manuals clean-text lock sbom fuzz portraits
+.PHONY: test check lint types layers shell manuals clean-text lock sbom fuzz fuzz-native portraits
 
 test:
 	./test.sh
@@ -53,3 +53,7 @@ fuzz:
 
 portraits:
 	$(PYTHON) -m pam_faceid.demo.remake_portraits pam_faceid/demo/portraits
+
+# The native client's parser, with clang and libFuzzer; the tests fuzz the same target with gcc alone.
+fuzz-native:
+	$(MAKE) -C native fuzz SECONDS=$(SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -33,11 +34,7 @@ class Before:
 def bare(workshop: Workshop, repository: Path) -> Machine:
     """A machine without the program, whatever this one may have, and a checkout."""
     machine = workshop.copy_machine()
-    machine.check_out(repository)
-    machine.install("--uninstall", "--purge", "--yes")
-    # A directory of its own, into which other tests' services do not show through.
-    own_services = "cp -a /etc/pam.d /etc/own && rm -r /etc/pam.d && mv /etc/own /etc/pam.d"
-    machine.run("bash", "-c", own_services)
+    machine.prepare(repository)
     return machine
 
 
@@ -74,6 +71,7 @@ def test_what_is_installed_is_whole_and_belongs_to_root_alone(installed: Machine
         "/etc/pam_faceid/templates": "root faceid-keeper 750",
         "/etc/pam.d/pam_faceid-password": "root root 644",
         "/opt/pam_faceid/hook.py": "root root 644",
+        f"/usr/lib/{os.uname().machine}-linux-gnu/security/pam_faceid.so": "root root 644",
         "/usr/share/pam_faceid/models/manifest.toml": "root root 644",
         "/usr/local/sbin/faceid-admin": "root root 755",
         "/usr/local/lib/systemd/system/faceidd.service": "root root 644",
@@ -191,13 +189,28 @@ def test_a_package_with_another_hash_is_refused_and_the_version_before_works(
     assert machine.path("/opt/pam_faceid/current").readlink().name == release
 
 
+def test_without_a_compiler_there_is_no_native_client_and_it_says_so(machine: Machine) -> None:
+    machine.run("rm", "/usr/include/security/pam_appl.h")
+
+    said = machine.install("--dry-run").stdout
+
+    assert "pam_faceid.so is not built" in said
+    assert "libpam0g-dev" in said
+    assert "native/build.sh" not in said
+
+
 def test_uninstalling_a_broken_program_takes_the_face_out_and_keeps_templates(
     machine: Machine,
 ) -> None:
-    sudo = machine.path("/etc/pam.d/sudo")
-    before = sudo.read_bytes()
-    machine.run("faceid-admin", "pam", "enable", "sudo", "--yes")
-    assert b"/opt/pam_faceid/hook.py" in sudo.read_bytes()
+    services = {
+        client: machine.path(f"/etc/pam.d/{service}")
+        for client, service in (("pam_python", "sudo"), ("native", "su"))
+    }
+    before = {client: service.read_bytes() for client, service in services.items()}
+    for client, service in services.items():
+        machine.run("faceid-admin", "pam", "enable", service.name, "--client", client, "--yes")
+    assert b"/opt/pam_faceid/hook.py" in services["pam_python"].read_bytes()
+    assert b"pam_faceid.so" in services["native"].read_bytes()
     template = machine.path("/etc/pam_faceid/templates/alice.template")
     template.write_bytes(b"sealed")
     machine.run("rm", "-r", "/opt/pam_faceid/current/lib")
@@ -205,7 +218,7 @@ def test_uninstalling_a_broken_program_takes_the_face_out_and_keeps_templates(
 
     machine.install("--uninstall")
 
-    assert sudo.read_bytes() == before
+    assert {client: service.read_bytes() for client, service in services.items()} == before
     assert template.read_bytes() == b"sealed"
     for gone in ("/opt/pam_faceid", "/usr/share/pam_faceid", "/usr/local/sbin/faceid-admin"):
         assert not machine.path(gone).exists()
