@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from pam_faceid.adapters.audit.lines import parse_line
+from pam_faceid.adapters.clock import BOOT_ID
 from pam_faceid.adapters.vault.keys import create_key_file
 from pam_faceid.layout import SERVICE_USER, Layout
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 HOOK: Final = REPOSITORY / "pam_faceid/hook.py"
 PORTRAIT: Final = REPOSITORY / "pam_faceid/demo/portraits/hopper.jpg"
+OTHER_PORTRAIT: Final = REPOSITORY / "pam_faceid/demo/portraits/collins.jpg"
 PAM_PYTHON: Final = Path("/usr/lib/security/pam_python.so")
 PAM_D: Final = Path("/etc/pam.d")
 FRAMES: Final = 5  # in the recording, which loops
@@ -62,6 +64,7 @@ class Bed:
         permit, empty, timed, plain, off: PAM services: pam_permit alone; pam_python with a hook
             that does nothing; the real hook timed inside; the real hook; a service that the
             configuration turned off.
+        native: The native client.
     """
 
     layout: Layout
@@ -71,6 +74,7 @@ class Bed:
     timed: str
     plain: str
     off: str
+    native: str
 
     @property
     def note(self) -> Path:
@@ -87,6 +91,38 @@ class Bed:
             check=False,
         )
         return ended.returncode == 0, (time.perf_counter() - started) * 1e3
+
+    def sudo(self, service: str) -> tuple[bool, float]:
+        """Run `sudo -k id` as the user, under a PAM service. Returns as `pamtester`."""
+        self.rules.write_text(
+            f"Defaults:{USER} pam_service={service}, !syslog, !lecture\n{USER} ALL=(ALL) ALL\n"
+        )
+        self.rules.chmod(0o440)
+        started = time.perf_counter()
+        ended = subprocess.run(
+            ["sudo", "-k", "-n", "-S", "id", "-u"],
+            user=USER,
+            group=pwd.getpwnam(USER).pw_gid,
+            extra_groups=[],
+            env={"PATH": "/usr/bin:/bin"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        return ended.stdout == b"0\n", (time.perf_counter() - started) * 1e3
+
+    @property
+    def rules(self) -> Path:
+        """What sudo is told of the user."""
+        return Path("/etc/sudoers.d", self.plain)
+
+    def show(self, portrait: Path) -> None:
+        """Put somebody before the camera, at once for whoever opens it next."""
+        for index in range(FRAMES):
+            beside = self.layout.root / "next.jpg"
+            shutil.copyfile(portrait, beside)
+            beside.replace(self.layout.root / "recording" / f"{index}.jpg")
 
     def run_python(self, code: str) -> float:
         """Run a line in the bed's interpreter as the hook would. Returns milliseconds."""
@@ -116,7 +152,8 @@ def make_bed(python: Path, models: Path) -> Iterator[Bed]:
     _check(python)
     root = Path(tempfile.mkdtemp(prefix="pam_faceid-bench-", dir="/run"))
     tag = secrets.token_hex(4)
-    names = {kind: f"faceid-bench-{kind}-{tag}" for kind in ("permit", "empty", "timed", "plain")}
+    kinds = ("permit", "empty", "timed", "plain", "native")
+    names = {kind: f"faceid-bench-{kind}-{tag}" for kind in kinds}
     bed = Bed(Layout(root), python, **names, off=f"faceid-bench-off-{tag}")
     try:
         _lay_out(bed, models)
@@ -124,8 +161,9 @@ def make_bed(python: Path, models: Path) -> Iterator[Bed]:
         _enrol(bed)
         yield bed
     finally:
-        for service in (bed.permit, bed.empty, bed.timed, bed.plain, bed.off):
+        for service in (*names.values(), bed.off):
             (PAM_D / service).unlink(missing_ok=True)
+        bed.rules.unlink(missing_ok=True)
         shutil.rmtree(root)
 
 
@@ -167,10 +205,13 @@ def _lay_out(bed: Bed, models: Path) -> None:
     for file in (*models.glob("*.onnx"), models / "manifest.toml"):
         shutil.copyfile(file, layout.models / file.name)
     create_key_file(layout.key_file)
+    # A machine without processes: whoever measures may be logged in over the network.
+    boot_id = layout.root / "proc" / BOOT_ID
+    boot_id.parent.mkdir(parents=True)
+    boot_id.write_text("this-start-of-the-machine\n", encoding="ascii")
     recording = layout.root / "recording"
     recording.mkdir()
-    for index in range(FRAMES):
-        shutil.copyfile(PORTRAIT, recording / f"{index}.jpg")
+    bed.show(PORTRAIT)
     layout.config_file.write_text(
         f'[camera]\nrecording = "{recording}"\n\n[services.{bed.off}]\nenabled = false\n',
         encoding="utf-8",
@@ -189,9 +230,20 @@ def _write_services(bed: Bed) -> None:
         bed.timed: f"{PAM_PYTHON} {timed} {options}",
         bed.plain: f"{PAM_PYTHON} {HOOK} {options}",
         bed.off: f"{PAM_PYTHON} {HOOK} {options}",
+        bed.native: f"{_native_module(bed)} {options}",
     }
     for service, module in modules.items():
-        (PAM_D / service).write_text(f"auth required {module}\n", encoding="utf-8")
+        (PAM_D / service).write_text(
+            f"auth required {module}\naccount required pam_permit.so\n"
+            "session required pam_permit.so\n",
+            encoding="utf-8",
+        )
+
+
+def _native_module(bed: Bed) -> Path:
+    module = bed.layout.root / "pam_faceid.so"
+    subprocess.run([REPOSITORY / "native/build.sh", module], check=True, capture_output=True)
+    return module
 
 
 def _enrol(bed: Bed) -> None:

@@ -41,13 +41,13 @@ def peak_memory(bed: Bed) -> Peak:
     while client.poll() is None:
         found = _workers(str(bed.layout.root).encode())
         for pid in found:
-            resident = _kilobytes(pid, "status", "VmHWM")
+            resident = kilobytes(pid, "status", "VmHWM")
             # The observer is forked from the worker, so it is the one whose parent is found too.
             if _parent(pid) in found:
                 observer = max(observer, resident)
             else:
                 worker = max(worker, resident)
-        together = max(together, sum(_kilobytes(pid, "smaps_rollup", "Pss") for pid in found))
+        together = max(together, sum(kilobytes(pid, "smaps_rollup", "Pss") for pid in found))
         time.sleep(POLL_SECONDS)
     megabyte = 1e6 / 1024
     return Peak(worker / megabyte, observer / megabyte, together / megabyte)
@@ -68,7 +68,8 @@ def _parent(pid: int) -> int:
     return int(fields[1]) if fields else 0
 
 
-def _kilobytes(pid: int, file: str, key: str) -> int:
+def kilobytes(pid: int, file: str, key: str) -> int:
+    """Read a size from a file of a process in /proc; 0 when it is gone."""
     for line in _read(PROC / str(pid) / file).decode().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pam_faceid.adapters import sandbox
+from pam_faceid.adapters.sandbox.memory import lock_memory
 from pam_faceid.apps import wiring
 from pam_faceid.apps.door import Door
 from pam_faceid.apps.errands import Mailbox
@@ -233,6 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     layout = Layout(options.root)
     sandbox.no_core_dumps()
+    # As another user than root, the limit is the unit's, which keeps all of it off the swap.
+    lock_memory(limit_counts=os.geteuid() != 0)
     os.umask(0o077)
     try:
         notifier = Notifier(os.environ)
