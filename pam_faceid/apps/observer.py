@@ -156,7 +156,9 @@ class Sight:
             while not self._ended and not self._failed:
                 if wait_for_line([self.channel], until=until) is None:
                     break
-                self.next()
+                unwanted = self.next()
+                if unwanted is not None and unwanted.embedding is not None:
+                    unwanted.embedding.wipe()
         return self._ended
 
     def _failure(self, message: Failed) -> errors.FaceIdError:

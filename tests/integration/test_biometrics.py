@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -18,15 +17,20 @@ import pytest
 
 from pam_faceid.adapters.vault.keys import KEY_BYTES
 from pam_faceid.adapters.vault.sealing import _user_key
+from tests.daemons import configure, running, wait_until
 from tests.integration.conftest import BOUND_SECONDS, Machine
-from tests.integration.looking import WITH_CORES, Looking, attempt_that_goes_on, wait_for
+from tests.integration.looking import WITH_CORES, Looking, attempt_that_goes_on
 from tests.memory import Traces, leaks, leaks_in_files, traces
 
 pytestmark = pytest.mark.root
 
 Portraits = tuple[Path, Path]
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
-WHERE_FILES_APPEAR = ("/tmp", "/var/tmp", "/var/log", "/var/lib/pam_faceid", "/run", "/dev/shm")
+WHERE_FILES_ARE_LEFT = ("tmp", "var/tmp", "var/log", "dev/shm", "home", "root")
+SHUT_IN = f"""left=$1; shift
+for at in {" ".join(WHERE_FILES_ARE_LEFT)}; do mount --bind "$left/$at" "/$at" || exit; done
+exec "$@"
+"""
 
 
 @pytest.fixture
@@ -79,44 +83,71 @@ def keys_of(machine: Machine) -> Traces:
     }
 
 
-def files_since(start: float) -> Iterator[Path]:
-    for top in WHERE_FILES_APPEAR:
-        for folder, _, names in os.walk(top):
-            for name in names:
-                file = Path(folder, name)
-                status = file.lstat() if file.exists() else None
-                if status and stat.S_ISREG(status.st_mode) and status.st_ctime >= start:
-                    yield file
-
-
 def test_who_sees_pixels_holds_no_template_and_who_holds_it_no_key(looking: Looking) -> None:
-    """With the attempt in full swing; that the probe is found shows that looking finds."""
-    probe, reference = (traces(of(looking.machine)) for of in (probe_of, reference_of))
-    keys = keys_of(looking.machine)
+    """Caught in the middle of an attempt, with the template open and frames coming."""
+    reference, keys = traces(reference_of(looking.machine)), keys_of(looking.machine)
     looking.confined()
-    wait_for(lambda: leaks(looking.observer, probe) or None)
-    assert not leaks(looking.observer, reference)
-    assert not leaks(looking.observer, keys)
-    wait_for(lambda: "float32" in leaks(looking.keeper, probe) or None)
-    assert "float32" in leaks(looking.keeper, reference)
+    for pid in (looking.client.pid, looking.keeper, looking.observer):
+        os.kill(pid, signal.SIGSTOP)
+    # What must be there is found, so looking finds.
+    models = {"where its models are": [str(looking.machine.layout.models).encode()]}
+    assert leaks(looking.observer, models)
+    assert leaks(looking.keeper, reference) == {"float32"}
+    assert not leaks(looking.observer, {**reference, **keys})
     assert not leaks(looking.keeper, keys)
-    assert not leaks(looking.client.pid, {**probe, **reference, **keys})
+    assert not leaks(looking.client.pid, {**reference, **keys})
+
+
+def test_a_service_that_waits_for_the_next_attempt_holds_nothing_of_the_last(
+    machine: Machine, portraits: Portraits
+) -> None:
+    """Not of the probe, the template or the keys, after a match as after a non-match."""
+    configure(machine, portraits[1])
+    machine.enrol(portraits[1])
+    secrets = {**traces(reference_of(machine)), **keys_of(machine)}
+    configure(machine, portraits[0])
+    probe = traces(probe_of(machine))
+    with running(machine) as daemon:
+        # What is overwritten is so after the reply. What is not would stay until it is used again.
+        assert daemon.authenticate() == "non_match"
+        for pid in (daemon.process.pid, *daemon.observers()):
+            wait_until(lambda pid=pid: not leaks(pid, secrets), "template and keys are gone")
+            wait_until(lambda pid=pid: not leaks(pid, probe), "the probe is gone")
+        configure(machine, portraits[1])
+        daemon.reload()
+        assert daemon.authenticate() == "match"
+        for pid in (daemon.process.pid, *daemon.observers()):
+            wait_until(lambda pid=pid: not leaks(pid, secrets), "template and probe are gone")
 
 
 def test_an_attempt_leaves_no_biometrics_in_any_file(
     machine: Machine, portraits: Portraits
 ) -> None:
-    start = time.time() - 1
+    """With folders of its own where programs leave files, so that it is known who left them."""
     machine.show(portraits[0])
     machine.enrol(portraits[0])
-    probe, reference = traces(probe_of(machine)), traces(reference_of(machine))
-    assert machine.authenticate(None).accepted
-    machine.admin("verify", machine.account.name, "--json")
-    machine.show(portraits[1])
-    assert not machine.authenticate("wrong").accepted
-    files = list(files_since(start))
+    reference = traces(reference_of(machine))
+    left = machine.layout.root / "left"
+    for folder in WHERE_FILES_ARE_LEFT:
+        (left / folder).mkdir(parents=True)
+        (left / folder).chmod(0o1777)
+    # The same face is before the camera, so the probe is the reference.
+    admin = [machine.program.python, "-I", "-m", "pam_faceid.apps.admin"]
+    for command in (
+        ["pamtester", machine.service, machine.account.name, "authenticate"],
+        [*admin, "--root", machine.layout.root, "verify", machine.account.name, "--json"],
+    ):
+        ended = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", SHUT_IN, "sh", left, *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=BOUND_SECONDS,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        (left / f"{len(command)}-said").write_bytes(ended.stdout + ended.stderr)
+    files = [file for file in machine.layout.root.rglob("*") if file.is_file()]
     assert machine.layout.audit_log in files
-    assert not leaks_in_files(files, probe)
     assert not leaks_in_files(files, reference)
     told = machine.layout.root / "told"
     told.write_text(repr(list(reference_of(machine))))
