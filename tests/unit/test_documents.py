@@ -23,8 +23,9 @@ def documents(repository: Path) -> Iterator[Path]:
         yield from sorted(folder.glob("*.md"))
 
 
-def test_every_attack_names_tests_that_exist(repository: Path) -> None:
-    text = (repository / "docs/known-attacks.md").read_text()
+@pytest.mark.parametrize("document", ["known-attacks.md", "threat-model.md"])
+def test_every_claim_names_tests_that_exist(repository: Path, document: str) -> None:
+    text = (repository / "docs" / document).read_text()
     named = set(re.findall(r"`(test_[a-z0-9_]+)`", text))
     defined = {
         name
