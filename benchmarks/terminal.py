@@ -1,8 +1,8 @@
 """`python -m benchmarks.terminal`: from a key pressed during the scan to a usable password prompt.
 
 Real sudo on a terminal of its own, with the real hook, before a recorded wall: first with faceidd,
-then with the embedded worker. A prompt is usable once it is shown and the terminal no longer echoes.
-In turns with sudo that asks for a password alone, from its start to its prompt: what everybody waits
+then with the embedded worker. A prompt is usable once it is shown and the terminal is silent. In
+turns with sudo that asks for a password alone, from its start to its prompt: what everybody waits
 for anyway.
 """
 
