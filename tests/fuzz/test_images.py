@@ -126,7 +126,7 @@ def run(
 
 
 def test_whatever_an_image_holds_it_is_a_frame_or_a_refusal(decoder: Decoder) -> None:
-    ended = run(decoder, "image", images(), IMAGE_WORDS, count=4_000)
+    ended = run(decoder, "image", images(), IMAGE_WORDS, count=2_500)
     assert min(ended["refused"], ended["frames"]) > 0.05 * ended.total()
 
 
