@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pam_faceid.adapters.models.manifest import model_id
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admission import LADDER, Charge, Surroundings
 from pam_faceid.apps.protocol import (
@@ -239,6 +240,8 @@ class Attempt:
         self._facts["recording"] = bool(order.recording)
         # Before the key is read: a forked observer inherits memory; and it has the longer way.
         sight = self._cleanup.enter_context(self._service.look(order))
+        self._facts["embedder"] = model_id(order.embedder)
+        self._facts["detector"] = ",".join(map(model_id, order.detector))
         locked = self._charge.make(LADDER)
         if locked is not None:
             return self._refuse(policy.refused_by_failures(locked))

@@ -60,6 +60,10 @@ def test_each_attempt_leaves_one_line_that_names_the_recording(enrolled: Machine
     assert line["user"] == enrolled.account.name
     assert line["service"] == enrolled.service
     assert line["recording"] == "yes"
+    assert line["embedder"].startswith("sface@")
+    assert [name.partition("@")[0] for name in line["detector"].split(",")] == [
+        *("pnet", "rnet", "onet")
+    ]
     assert int(line["frames"]) >= 2
     assert line["closeness"] == "reached"
 
