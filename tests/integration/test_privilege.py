@@ -33,6 +33,7 @@ pytestmark = pytest.mark.root
 
 HOSTILE = Path(__file__).with_name("hostile.py")
 Portraits = tuple[Path, Path]
+MEASURED_ROWS = 8  # of the table of processes: the rest depends on the moment and the machine
 
 # What a process that gave up everything else can do: what it is there for.
 OBSERVER_MAY = {"read a model", "open its camera", "ask an open device for its camera"}
@@ -190,8 +191,27 @@ def test_who_holds_what_while_somebody_is_looked_at(looking: Looking) -> None:
     print(table({"keeper": keeper, "observer": observer}))
 
 
-def test_an_observer_does_not_outlive_a_confined_keeper(looking: Looking) -> None:
+def test_an_observer_that_hangs_does_not_outlive_a_confined_keeper(looking: Looking) -> None:
     """The kernel asks whether the dying parent may signal its child: without CAP_KILL, it lives."""
     looking.confined()
+    os.kill(looking.observer, signal.SIGSTOP)
     os.kill(looking.keeper, signal.SIGKILL)
-    looking.machine.wait_for_processes(0)
+    try:
+        looking.machine.wait_for_processes(0)
+    except AssertionError:
+        os.kill(looking.observer, signal.SIGKILL)
+        raise
+
+
+def test_the_document_shows_what_was_measured(
+    targets: Targets, looking: Looking, repository: Path, needs_landlock: None
+) -> None:
+    text = (repository / "docs/privilege.md").read_text()
+    keeper, observer = looking.confined()
+    for line in table({"keeper": keeper, "observer": observer}).splitlines()[:MEASURED_ROWS]:
+        assert line in text
+    stages = [("observer", "user"), ("observer", "all"), ("keeper", "all")]
+    went = [done(deeds(*stage, targets)) for stage in stages]
+    for deed in deeds("observer", "nothing", targets):
+        answers = ["yes" if deed in can else "no" for can in went]
+        assert f"| {deed} | {' | '.join(answers)} |" in text

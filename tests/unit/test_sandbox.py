@@ -231,6 +231,21 @@ def test_a_process_with_threads_is_not_confined() -> None:
     assert ended.stdout.startswith("refused"), ended.stdout + ended.stderr
 
 
+def test_a_busy_camera_is_no_fault_of_a_confined_keeper() -> None:
+    """It may no longer look at other processes to say who holds the camera."""
+    ended = run("""
+        import os
+        from pam_faceid.adapters.cameras.nodes import holders, name_holders
+        from pam_faceid.adapters.sandbox import profiles
+        from pam_faceid.core.errors import CameraBusyError
+        profiles.confine_keeper(keeps=[], child=os.getpid())
+        assert holders("auto") == []
+        named = name_holders(CameraBusyError("in use"), "/dev/video0", besides=None)
+        assert (named.message, "doctor" in named.hint) == ("in use", True)
+    """)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_another_architectures_call_ends_the_process() -> None:
     """On x86_64 a call through int 0x80 has other numbers: 20 is writev or getpid."""
     if os.uname().machine != "x86_64":

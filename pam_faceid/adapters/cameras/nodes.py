@@ -145,7 +145,8 @@ def choose(cameras: Sequence[CameraInfo]) -> CameraInfo:
 def holders(device: str, *, besides: int | None = None) -> list[tuple[int, str]]:
     """Return (pid, name) of each other process that has the device open.
 
-    Opens no device. Sees every process only as root; without privilege, those of the same user.
+    Opens no device. Sees every process only as root; without privilege, those of the same user;
+    confined, none.
 
     Args:
         device: As in the configuration; "auto" stands for every node.
@@ -154,7 +155,11 @@ def holders(device: str, *, besides: int | None = None) -> list[tuple[int, str]]
     nodes = Path("/dev").glob("video*") if device == "auto" else [Path(device)]
     wanted = {number for node in nodes if (number := _device_number(node)) is not None}
     found: list[tuple[int, str]] = []
-    for process in Path("/proc").iterdir():
+    try:
+        processes = list(Path("/proc").iterdir())
+    except PermissionError:
+        return []
+    for process in processes:
         if not process.name.isdigit() or int(process.name) in (os.getpid(), besides):
             continue
         if wanted & _open_devices(process):
@@ -165,7 +170,9 @@ def holders(device: str, *, besides: int | None = None) -> list[tuple[int, str]]
 def name_holders(error: CameraBusyError, device: str, *, besides: int | None) -> CameraBusyError:
     """Return the error with the processes that use the camera. See `holders`."""
     others = ", ".join(f"{name} ({pid})" for pid, name in holders(device, besides=besides))
-    return CameraBusyError(f"{error.message}: {others or 'unknown'}", hint=error.hint)
+    if not others:
+        return CameraBusyError(error.message, hint="faceid-admin doctor says by which")
+    return CameraBusyError(f"{error.message}: {others}", hint=error.hint)
 
 
 def is_busy(device: str) -> bool:
