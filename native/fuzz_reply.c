@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
     char *line = malloc(size + 1); /* exact: one byte too far is seen by the sanitizer */
     char *text = NULL;
-    unsigned long seconds = 0;
+    double seconds = 0;
     require(line != NULL);
     memcpy(line, data, size);
     line[size] = '\0';
@@ -79,11 +79,11 @@ static int print_lines(void) {
     static const char *const names[] = {"within", "info", "confirm", "outcome", "malformed"};
     char *line = NULL, *text = NULL;
     size_t room = 0;
-    unsigned long seconds = 0;
+    double seconds = 0;
     for (ssize_t size; (size = getline(&line, &room, stdin)) > 0;) {
         line[--size] = '\0';
         enum reply reply = reply_parse(line, (size_t)size, &text, &seconds);
-        if (reply == WITHIN) printf("within %lu\n", seconds);
+        if (reply == WITHIN) printf("within %.0f\n", seconds);
         else printf("%s %s\n", names[reply], reply == MALFORMED ? "" : text);
     }
     free(line);

@@ -1,5 +1,5 @@
-/* pam_faceid.so asks the service for a face, as docs/protocol.md says; pam_faceid/hook.py is its twin.
- * Hosts may have threads: nothing is kept but in the PAM handle, no signal handler is installed. */
+/* pam_faceid.so asks the service for a face, as docs/protocol.md says. Hosts may have threads: it
+ * keeps nothing outside the PAM handle and installs no signal handler. Twin: pam_faceid/hook.py. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -20,17 +20,19 @@
 #define REFUSED "pam_faceid: refused" /* in the handle: whose last attempt was not a match */
 #define ENTRY(name) __attribute__((visibility("default"))) \
     int name(pam_handle_t *pamh, int flags, int argc, const char **argv)
+#define ATTEMPT .pamh = pamh, .root = "/", .python = "/opt/pam_faceid/current/bin/python", \
+    .channel = -1, .terminal = -1, .worker = -1, .guard = -1
 enum { MAX_REQUEST = 4096, MAX_REPLY = 65536, TICK_MS = 20, NOT_YET = -2 };
 
 struct attempt {
     pam_handle_t *pamh;
     const char *user, *root, *python;
-    int channel, terminal, keys; /* descriptors; keys: where the guard tells of one */
+    bool let_in, silent, skipping;
+    int channel, terminal, keys; /* keys: where the guard tells of one */
     pid_t worker, guard;
-    bool silent, skipping;
     double deadline;
     struct termios found;
-    sigset_t signals;
+    sigset_t held, before;
 };
 
 static int code_of(const char *outcome) {
@@ -49,35 +51,31 @@ static double now(void) {
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-/* Forks into a session of its own, with all signals blocked: no handler of the host's runs there.
- * Returns this side's end of a socketpair. */
+/* Forks a session of its own, signals blocked so that no handler of the host's runs in it. */
 static int fork_apart(pid_t *child) {
-    int ends[2];
+    int ends[2]; /* of a socketpair; each side gets its own */
     sigset_t all, before;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return -1;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    *child = fork();
-    if (*child == 0) setsid();
+    if ((*child = fork()) == 0) setsid();
     else pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(ends[*child != 0]);
     return ends[*child == 0];
 }
 
 static void end(pid_t child) {
-    if (child <= 0) return;
-    kill(-child, SIGKILL);
-    kill(child, SIGKILL); /* it may not have come to its setsid */
+    if (child <= 0 || (kill(-child, SIGKILL) != 0 && kill(child, SIGKILL) != 0)) return;
     while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
 }
 
-/* Opens the channel to the service or, as root where there is none, to a worker of our own. */
+/* Opens the channel: to the service or, as root where nobody listens, to a worker of our own. */
 static int reach(struct attempt *a) {
-    char *environment[] = {"ORT_DISABLE_TELEMETRY=1", "OPENBLAS_NUM_THREADS=1", NULL}, file[MAX_REQUEST];
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     struct ucred listener = {.uid = (uid_t)-1};
-    if (snprintf(to.sun_path, sizeof to.sun_path, "%s/run/pam_faceid/socket", a->root) >= (int)sizeof to.sun_path)
-        return PAM_SYSTEM_ERR;
+    char file[MAX_REQUEST];
+    int size = snprintf(to.sun_path, sizeof to.sun_path, "%s/run/pam_faceid/socket", a->root);
+    if (size >= (int)sizeof to.sun_path) return PAM_SYSTEM_ERR;
     a->channel = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (connect(a->channel, (struct sockaddr *)&to, sizeof to) == 0) { /* never waits in a queue */
         getsockopt(a->channel, SOL_SOCKET, SO_PEERCRED, &listener, &(socklen_t){sizeof listener});
@@ -92,9 +90,9 @@ static int reach(struct attempt *a) {
     if (a->worker != 0) return a->channel >= 0 ? PAM_SUCCESS : PAM_SYSTEM_ERR;
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
     pthread_sigmask(SIG_SETMASK, &(sigset_t){0}, NULL);
-    if (dup2(a->channel, 0) == 0 && close(1) <= 0 && open("/dev/null", O_RDWR) == 1 && dup2(1, 2) == 2)
+    if (dup2(a->channel, 0) == 0 && close(1) <= 0 && open("/dev/null", O_RDWR) == 1 && dup2(1, 2))
         execle(a->python, a->python, "-I", "-B", "-m", "pam_faceid.apps.worker", "--root", a->root,
-               (char *)NULL, environment);
+               NULL, (char *[]){"ORT_DISABLE_TELEMETRY=1", "OPENBLAS_NUM_THREADS=1", NULL});
     _exit(127);
 }
 
@@ -104,10 +102,10 @@ static int compose(const struct attempt *a, char *to) {
         {"{\"op\": \"%s\", \"user\": \"", PAM_USER}, {"\", \"service\": \"", PAM_SERVICE},
         {"\", \"rhost\": \"", PAM_RHOST}, {"\", \"tty\": \"", PAM_TTY}};
     const char *limit = to + MAX_REQUEST - 64;
-    for (int i = 0; i < (a->skipping ? 2 : 4); i++) {
+    for (int i = 0; i < (a->let_in ? 2 : 4); i++) {
         const void *item = a->user;
         if (i > 0) pam_get_item(a->pamh, fields[i].item, &item);
-        to += sprintf(to, fields[i].key, a->skipping ? "let_in" : "authenticate");
+        to += sprintf(to, fields[i].key, a->let_in ? "let_in" : "authenticate");
         for (const char *from = item ? item : ""; *from;) {
             size_t length = text_length(from);
             if (length == 0 || to > limit) return i == 0 ? PAM_AUTHINFO_UNAVAIL : PAM_SYSTEM_ERR;
@@ -120,37 +118,36 @@ static int compose(const struct attempt *a, char *to) {
 }
 
 static void say(const struct attempt *a, const char *line) {
-    (void)send(a->channel, line, strlen(line), MSG_NOSIGNAL); /* what it said before is still read */
+    (void)send(a->channel, line, strlen(line), MSG_NOSIGNAL); /* it may be gone; we still read */
 }
 
-/* A child that hides what is typed, tells the host of the first key, and puts the terminal back if
- * the host dies. Keys stay in the terminal's queue; a lone Enter is taken. */
+/* A child that hides what is typed, tells of the first key, and puts the terminal back if the host
+ * dies. Keys stay in the terminal's queue, but for a lone Enter. */
 static _Noreturn void guard(int terminal, int host, const struct termios *found) {
-    struct pollfd alive = {.fd = host, .events = POLLIN}, line = {.fd = terminal, .events = POLLIN};
-    struct termios quiet = *found, counting = *found, current;
-    int last = host > terminal ? host : terminal, waiting = 0;
+    struct pollfd ended = {.fd = host, .events = POLLIN}, line = {.fd = terminal, .events = POLLIN};
+    struct termios quiet = *found, counting = *found, current = *found;
+    int last = host > terminal ? host : terminal, keys = 0;
     for (int fd = 0; fd < last; fd++)
         if (fd != host && fd != terminal) close(fd);
     close_range((unsigned)last + 1, ~0U, 0);
     quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
     counting.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON);
     tcsetattr(terminal, TCSANOW, &quiet);
-    while (poll(&alive, 1, TICK_MS) == 0) {
-        tcgetattr(terminal, &current);
-        if (waiting || current.c_lflag != quiet.c_lflag) continue;
+    while (poll(&ended, 1, TICK_MS) == 0) {
+        /* Other modes than ours are those of a shell that took the terminal back. */
+        if (keys || tcgetattr(terminal, &current) || current.c_lflag != quiet.c_lflag) continue;
         if (poll(&line, 1, 0) > 0) { /* a finished line, or any key if *found has no ICANON */
-            ioctl(terminal, FIONREAD, &waiting);
-            waiting = waiting != 1 || !(quiet.c_lflag & ICANON) || read(terminal, &(char){0}, 1);
+            ioctl(terminal, FIONREAD, &keys);
+            keys = keys != 1 || !(quiet.c_lflag & ICANON) || read(terminal, &(char){0}, 1);
         } else { /* the keys of an unfinished line can be counted in no other way */
             tcsetattr(terminal, TCSANOW, &counting);
-            ioctl(terminal, FIONREAD, &waiting);
+            ioctl(terminal, FIONREAD, &keys);
             tcsetattr(terminal, TCSANOW, &quiet);
-            waiting |= poll(&line, 1, 0) > 0; /* a key of that instant, maybe not Enter: it stays */
+            keys |= poll(&line, 1, 0) > 0; /* one of this instant, maybe not Enter: it stays */
         }
-        if (waiting) send(host, "k", 1, MSG_NOSIGNAL);
+        if (keys) send(host, "", 1, MSG_NOSIGNAL);
     }
-    /* Other modes than ours are those of a shell that took the terminal back. */
-    if (tcgetattr(terminal, &current) == 0 && current.c_lflag == quiet.c_lflag && current.c_iflag == quiet.c_iflag)
+    if (tcgetattr(terminal, &current) == 0 && current.c_lflag == quiet.c_lflag)
         tcsetattr(terminal, TCSANOW, found);
     _exit(0);
 }
@@ -166,41 +163,38 @@ static void watch_terminal(struct attempt *a) {
 /* Gives terminal and signals back to the host, for good. */
 static void release(struct attempt *a) {
     end(a->guard);
-    if (a->guard > 0 && tcgetpgrp(a->terminal) == getpgrp()) tcsetattr(a->terminal, TCSANOW, &a->found);
+    if (a->guard > 0 && tcgetpgrp(a->terminal) == getpgrp())
+        tcsetattr(a->terminal, TCSANOW, &a->found);
     if (a->terminal >= 0) close(a->terminal);
     if (a->keys >= 0) close(a->keys);
     a->guard = a->terminal = a->keys = -1;
-    pthread_sigmask(SIG_SETMASK, &a->signals, NULL);
+    pthread_sigmask(SIG_SETMASK, &a->before, NULL);
 }
 
-/* Asks for a deliberate key; false: any other answer, or none. */
+/* Asks for an empty line; anything else, and no answer, is the wish to type. */
 static bool confirmed(struct attempt *a, const char *question) {
     char *answer = NULL;
     release(a);
     pam_prompt(a->pamh, PAM_PROMPT_ECHO_OFF, &answer, "%s", question);
-    bool given = answer && !*answer;
+    bool empty = answer && !*answer;
     if (answer) explicit_bzero(answer, strlen(answer));
     free(answer);
     a->deadline = now() + 5;
-    if (given) say(a, "{\"op\": \"confirmed\"}\n");
-    return given;
+    if (empty) say(a, "{\"op\": \"confirmed\"}\n");
+    return empty;
 }
 
 /* Listens until the last line, the deadline or the end of the service; returns a PAM code. */
 static int converse(struct attempt *a) {
     char held[MAX_REPLY], *newline, *text = NULL;
     size_t length = 0;
-    unsigned long seconds = 0;
-    sigset_t pending, interrupt;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
+    double seconds = 0;
     for (bool typing = false; now() < a->deadline;) {
-        struct pollfd in[] = {{.fd = a->channel, .events = POLLIN}, {.fd = a->keys, .events = POLLIN}};
-        if (poll(in, a->skipping ? 1 : 2, TICK_MS) == 0 && a->keys == NOT_YET) watch_terminal(a);
-        sigpending(&pending); /* Ctrl-C is taken; Ctrl-Z stays, to stop the host afterwards */
-        typing = typing || in[1].revents || sigismember(&pending, SIGTSTP) == 1 ||
-                 sigtimedwait(&interrupt, NULL, &(struct timespec){0}) == SIGINT;
-        if (typing && !a->skipping) {
+        struct pollfd in[] = {{a->channel, POLLIN, 0}, {a->skipping ? -1 : a->keys, POLLIN, 0}};
+        if (poll(in, 2, TICK_MS) == 0 && a->keys == NOT_YET) watch_terminal(a);
+        int number = a->skipping ? 0 : sigtimedwait(&a->held, NULL, &(struct timespec){0});
+        if (number == SIGTSTP) raise(number); /* Ctrl-Z stops the host when it can be stopped */
+        if (!a->skipping && (typing || number > 0 || in[1].revents)) {
             a->skipping = true;
             a->deadline = now() + 0.3;
             say(a, "{\"op\": \"skip\"}\n");
@@ -209,64 +203,60 @@ static int converse(struct attempt *a) {
         ssize_t got = recv(a->channel, held + length, sizeof held - length, 0);
         if (got <= 0) break; /* also when an endless line has filled it */
         length += (size_t)got;
-        while ((newline = memchr(held, '\n', length))) {
-            *newline = '\0';
-            enum reply reply = reply_parse(held, (size_t)(newline - held), &text, &seconds);
+        while (!typing && (newline = memchr(held, '\n', length))) {
+            *newline++ = '\0';
+            enum reply reply = reply_parse(held, (size_t)(newline - held) - 1, &text, &seconds);
             if (reply == MALFORMED) return PAM_SYSTEM_ERR;
             if (reply == OUTCOME) return a->skipping ? PAM_AUTH_ERR : code_of(text);
-            if (reply == WITHIN && !a->skipping) a->deadline = now() + (double)(seconds < 90 ? seconds : 90);
+            if (reply == WITHIN && !a->skipping) a->deadline = now() + (seconds < 90 ? seconds : 90);
             if (reply == INFO && !a->skipping && !a->silent) pam_info(a->pamh, "%s", text);
             if (reply == CONFIRM && !a->skipping) typing = !confirmed(a, text);
-            length -= (size_t)(newline + 1 - held);
-            memmove(held, newline + 1, length);
+            length -= (size_t)(newline - held);
+            memmove(held, newline, length);
         }
     }
     return a->skipping ? PAM_AUTH_ERR : PAM_SYSTEM_ERR;
 }
 
-/* Makes one request: to authenticate, or a let_in, which skips everything but its answer. */
-static int ask(pam_handle_t *pamh, int flags, int argc, const char **argv, const char *user, bool let_in) {
-    struct attempt a = {pamh, user, "/", "/opt/pam_faceid/current/bin/python", .channel = -1,
-                        .terminal = -1, .keys = let_in ? -1 : NOT_YET, .worker = -1, .guard = -1,
-                        .silent = (unsigned)flags & PAM_SILENT, .skipping = let_in,
-                        .deadline = now() + (let_in ? 1 : 5)};
+/* Makes one request: to authenticate, or a let_in, which only waits for its answer. */
+static int ask(struct attempt *a, int argc, const char **argv) {
     char line[MAX_REQUEST];
-    sigset_t held;
     for (int i = 0; i < argc; i++) {
-        if (strncmp(argv[i], "root=", 5) == 0) a.root = argv[i] + 5;
-        if (strncmp(argv[i], "python=", 7) == 0) a.python = argv[i] + 7;
+        if (strncmp(argv[i], "root=", 5) == 0) a->root = argv[i] + 5;
+        if (strncmp(argv[i], "python=", 7) == 0) a->python = argv[i] + 7;
     }
-    sigemptyset(&held);
-    for (int i = 0; i < 4; i++) sigaddset(&held, (int[]){SIGINT, SIGTSTP, SIGTTIN, SIGTTOU}[i]);
-    pthread_sigmask(SIG_BLOCK, &held, &a.signals);
-    int code = compose(&a, line);
-    if (code == PAM_SUCCESS) code = reach(&a);
-    if (code == PAM_SUCCESS) say(&a, line), code = converse(&a);
-    if (a.channel >= 0) close(a.channel);
-    end(a.worker);
-    release(&a);
+    sigemptyset(&a->held);
+    for (int i = 0; i < 4; i++) sigaddset(&a->held, (int[]){SIGINT, SIGTSTP, SIGTTIN, SIGTTOU}[i]);
+    pthread_sigmask(SIG_BLOCK, &a->held, &a->before);
+    int code = compose(a, line);
+    if (code == PAM_SUCCESS) code = reach(a);
+    if (code == PAM_SUCCESS) say(a, line), code = converse(a);
+    if (a->channel >= 0) close(a->channel);
+    end(a->worker);
+    release(a);
     return code;
 }
 
 static void forget(pam_handle_t *pamh, void *user, int status) { free(user); }
 
 ENTRY(pam_sm_authenticate) {
-    const char *user = NULL;
+    struct attempt a = {ATTEMPT, .keys = NOT_YET, .silent = (unsigned)flags & PAM_SILENT};
     const void *refused = NULL;
-    if (pam_get_user(pamh, &user, NULL) != PAM_SUCCESS || !*user) return PAM_AUTHINFO_UNAVAIL;
+    if (pam_get_user(pamh, &a.user, NULL) != PAM_SUCCESS || !*a.user) return PAM_AUTHINFO_UNAVAIL;
     pam_get_data(pamh, REFUSED, &refused);
-    if (refused && strcmp(refused, user) == 0) return PAM_AUTH_ERR; /* nobody looks three times */
-    int code = ask(pamh, flags, argc, argv, user, false);
-    pam_set_data(pamh, REFUSED, code == PAM_SUCCESS ? NULL : strdup(user), forget);
+    if (refused && strcmp(refused, a.user) == 0) return PAM_AUTH_ERR; /* nobody looks three times */
+    a.deadline = now() + 5;
+    int code = ask(&a, argc, argv);
+    pam_set_data(pamh, REFUSED, code == PAM_SUCCESS ? NULL : strdup(a.user), forget);
     return code;
 }
 
 /* Something else, the password, has let in whom the face did not: the service is to know. */
 ENTRY(pam_sm_setcred) {
-    const void *user = NULL;
-    pam_get_data(pamh, REFUSED, &user);
-    if (!user || (unsigned)flags & PAM_DELETE_CRED) return PAM_SUCCESS;
-    ask(pamh, flags, argc, argv, user, true);
+    struct attempt a = {ATTEMPT, .keys = -1, .skipping = true, .let_in = true, .deadline = now() + 1};
+    pam_get_data(pamh, REFUSED, (const void **)&a.user);
+    if (!a.user || (unsigned)flags & PAM_DELETE_CRED) return PAM_SUCCESS;
+    ask(&a, argc, argv);
     pam_set_data(pamh, REFUSED, NULL, NULL);
     return PAM_SUCCESS;
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BLANKS " \t\r"
+#define DIGITS "0123456789"
 enum reply { WITHIN, INFO, CONFIRM, OUTCOME, MALFORMED };
 
 /* Bytes of the UTF-8 character at s; 0: not well-formed (RFC 3629), or a control character. */
@@ -23,7 +25,7 @@ static char *unescape(char *s) {
     unsigned long c = 0, unit, room = 0x7f;
     if (s[1] && strchr("\"\\/", s[1])) return s + 1; /* the other short ones are control characters */
     for (; c == 0 || c >> 10 == 0x36; s += 6) { /* twice for the two halves of a surrogate pair */
-        if (strncmp(s, "\\u", 2) || strspn(s + 2, "0123456789abcdefABCDEF") < 4) return NULL;
+        if (strncmp(s, "\\u", 2) || strspn(s + 2, DIGITS "abcdefABCDEF") < 4) return NULL;
         unit = strtoul(memcpy((char[5]){0}, s + 2, 4), NULL, 16);
         if (unit == 0 || (c && unit >> 10 != 0x37)) return NULL;
         c = c ? 0x10000 + ((c & 0x3ff) << 10) + (unit & 0x3ff) : unit;
@@ -35,7 +37,7 @@ static char *unescape(char *s) {
 
 /* Moves past blanks, and past the word if it follows. */
 static bool take(char **at, const char *word) {
-    *at += strspn(*at, " \t\r");
+    *at += strspn(*at, BLANKS);
     bool found = strncmp(*at, word, strlen(word)) == 0;
     *at += found ? strlen(word) : 0;
     return found;
@@ -55,36 +57,27 @@ static char *take_string(char **at) {
     return start;
 }
 
-/* Takes a number of seconds; a fraction counts as a second, since a deadline only bounds a hang. */
-static bool take_seconds(char **at, unsigned long *seconds) {
-    take(at, "");
-    size_t whole = strspn(*at, "0123456789"), part = 0;
-    if ((*at)[whole] == '.') part = 1 + strspn(*at + whole + 1, "0123456789");
-    if (whole == 0 || part == 1 || (whole > 1 && **at == '0')) return false;
-    *seconds = strtoul(*at, NULL, 10);
-    *seconds += part && *seconds < 99;
-    *at += whole + part;
-    return true;
-}
-
 /* Parses a line, and spoils it. line[length] is the NUL that stands in place of the newline. */
-static enum reply reply_parse(char *line, size_t length, char **text, unsigned long *seconds) {
+static enum reply reply_parse(char *line, size_t length, char **text, double *seconds) {
     static const char *const keys[] = {"within", "info", "confirm", "outcome"};
     const char *end = line + length;
     enum reply reply = MALFORMED;
     for (bool more = take(&line, "{"); more; more = take(&line, ",")) {
-        unsigned long number = 0;
         char *value = NULL, *key = take_string(&line);
         if (!key || !take(&line, ":")) return MALFORMED;
-        bool numeric = take_seconds(&line, &number);
-        if (!numeric && !take(&line, "true") && !take(&line, "false") && !take(&line, "null") &&
-            !(value = take_string(&line)))
-            return MALFORMED;
+        line += strspn(line, BLANKS);
+        size_t whole = strspn(line, DIGITS), part = 0;
+        if (line[whole] == '.') part = 1 + strspn(line + whole + 1, DIGITS);
+        bool number = whole > 0 && part != 1 && (whole == 1 || *line != '0');
+        double count = number ? (double)strtoul(line, NULL, 10) + (part > 0) : 0;
+        if (number) line += whole + part; /* rounded up: a deadline only bounds a hang */
+        else if (!take(&line, "true") && !take(&line, "false") && !take(&line, "null") &&
+                 !(value = take_string(&line))) return MALFORMED;
         for (unsigned i = WITHIN; i < MALFORMED; i++) {
             if (strcmp(key, keys[i]) != 0) continue;
-            if (reply != MALFORMED || (i == WITHIN ? !numeric : !value)) return MALFORMED;
-            reply = (enum reply)i, *text = value, *seconds = number;
+            if (reply != MALFORMED || (i == WITHIN ? !number : !value)) return MALFORMED;
+            reply = (enum reply)i, *text = value, *seconds = count;
         }
     }
-    return take(&line, "}") && line + strspn(line, " \t\r") == end ? reply : MALFORMED;
+    return take(&line, "}") && line + strspn(line, BLANKS) == end ? reply : MALFORMED;
 }

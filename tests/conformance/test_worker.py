@@ -27,7 +27,8 @@ def test_a_worker_gets_the_command_line_of_docs(host: Host) -> None:
     """No environment but two settings, a session of its own, a socket, and no signal held back."""
     host.worker(
         'echo "$@" >"$0.words"; tr "\\0" "\\n" </proc/$$/environ >"$0.environment"\n'
-        'cat /proc/$$/status >"$0.status"\n'
+        # By the shell itself: around the start of another program it blocks signals for a moment.
+        'while read -r line; do echo "$line"; done </proc/$$/status >"$0.status"\n'
         'cut -d" " -f6 /proc/$$/stat >"$0.session"; echo $$ >"$0.pid"\n'
         'fds=$(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); echo "$fds" >"$0.fds"\n' + MATCH
     )
@@ -36,7 +37,7 @@ def test_a_worker_gets_the_command_line_of_docs(host: Host) -> None:
     assert said["words"] == f"-I -B -m pam_faceid.apps.worker --root {host.root}\n"
     names = {line.partition("=")[0] for line in said["environment"].split()}
     assert names == {"ORT_DISABLE_TELEMETRY", "OPENBLAS_NUM_THREADS"}
-    status = dict(line.split(":\t", 1) for line in said["status"].splitlines() if ":\t" in line)
+    status = dict(line.split(":", 1) for line in said["status"].splitlines())
     assert int(status["SigBlk"], 16) == 0
     assert said["session"] == said["pid"]
     first, *others = said["fds"].split()
