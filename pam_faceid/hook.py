@@ -165,7 +165,7 @@ def _let_in(user: str, service: str, argv: list[str]) -> None:
         _send(channel, _line(op="let_in", user=user, service=service))
         poll = select.poll()
         poll.register(channel, select.POLLIN)
-        poll.poll(LET_IN_SECONDS * 1000)
+        poll.poll((LET_IN_SECONDS if worker is None else FIRST_LINE_SECONDS) * 1000)
     finally:
         channel.close()
         if worker is not None:

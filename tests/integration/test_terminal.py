@@ -646,6 +646,7 @@ def test_enter_confirms_a_match(sudo: Sudo, service: Service, terminal: Terminal
     with scanning(sudo, service, terminal):
         service.says.put({"confirm": "Enter unlocks: "})
         terminal.wait_for("Enter unlocks")
+        assert len(sudo.pids()) == 1, "the host has the terminal, so no guard"
         terminal.type("\n")
         service.wait_for("confirmed")
         service.says.put({"outcome": "match"})
