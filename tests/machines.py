@@ -43,6 +43,17 @@ echo $$ > "$group"/cgroup.procs
 exec systemd-nspawn --quiet --register=no --keep-unit --link-journal=no --console=pipe \
     --machine="$1" --directory="$2" --boot systemd.unit=multi-user.target
 """
+# A folder of its own, into which other tests' accounts, locks and services do not show through; and
+# of what this machine serves, its copy serves nothing.
+OWN_ETC = """
+test -x /srv/pam_faceid/install.sh || exit 1  # nowhere but in a copy
+cp -a /etc /own
+set -e
+rm -r /etc
+mv /own /etc
+rm -rf /etc/{passwd,shadow,group,gshadow}.lock /etc/systemd/system
+mkdir /etc/systemd/system
+"""
 REMOVE_GROUP = """
 mount -t cgroup2 cgroup2 /mnt
 find /mnt/"$1" -depth -type d -exec rmdir {} +
@@ -117,9 +128,11 @@ class Machine:
         """Where a path of the copy is seen from here, final symbolic links aside."""
         return Path(f"/proc/{self.holder}/root{self.place}/tree{path}")
 
-    def check_out(self, repository: Path) -> None:
-        """Put a checkout of the repository at CHECKOUT."""
+    def prepare(self, repository: Path) -> None:
+        """Put a checkout at CHECKOUT, and take away what this machine may have installed."""
         shutil.copytree(repository, self.path(CHECKOUT), ignore=shutil.ignore_patterns(*KEPT_OUT))
+        self.run("bash", "-c", OWN_ETC)
+        self.install("--uninstall", "--purge", "--yes")
 
     def works(self) -> None:
         """Everything that a login uses is whole."""
@@ -229,7 +242,7 @@ def _wait_for_init(container: subprocess.Popen[bytes]) -> int:
     while time.monotonic() < deadline:
         assert container.poll() is None, "the container did not start"
         for init in _children(container.pid):
-            if Path(f"/proc/{init}/root/run/systemd/private").exists():
+            if Path(f"/proc/{init}/root", "run/systemd/private").exists():
                 return init
         time.sleep(0.02)
     raise AssertionError("the container's systemd did not come up")

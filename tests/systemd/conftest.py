@@ -145,14 +145,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
 def installed(workshop: Workshop, repository: Path) -> Machine:
     """A machine on which install.sh has run, and alice has enrolled, before its first boot."""
     machine = workshop.copy_machine()
-    machine.check_out(repository)
-    machine.install("--uninstall", "--purge", "--yes")
-    # Folders of its own, into which other tests' services do not show through; and of what this
-    # machine serves, its copy serves nothing.
-    machine.run(
-        "bash", "-c", "cp -a /etc/pam.d /etc/own && rm -r /etc/pam.d && mv /etc/own /etc/pam.d"
-    )
-    machine.run("bash", "-c", "rm -r /etc/systemd/system && mkdir /etc/systemd/system")
+    machine.prepare(repository)
     machine.install()
     machine.run("useradd", "--create-home", "--shell", "/bin/bash", USER)
     machine.run("chpasswd", given=f"{USER}:{PASSWORD}\n")

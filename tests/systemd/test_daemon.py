@@ -131,8 +131,22 @@ def test_killed_twenty_times_the_next_login_works_and_no_socket_gives_up(bed: Be
     assert bed.sockets_listen()
 
 
+def test_an_observer_that_hangs_holds_up_one_login_and_no_more(bed: Bed) -> None:
+    (hung,) = bed.observers()
+    bed.kill(hung, "STOP")
+
+    assert bed.sudo(PASSWORD) == BY_PASSWORD
+    assert bed.sudo() == BY_FACE
+
+    bed.kill(hung)
+    bed.wait(lambda: len(bed.observers()) == 1)
+
+
 def test_a_program_that_cannot_start_hangs_nobody_up_and_loops_for_nobody(bed: Bed) -> None:
     """Each caller is let go at once, with one start for each; the socket outlives them all."""
+    # A busy machine starts nothing often enough to reach a limit: there must not be one.
+    assert {bed.property(each, "TriggerLimitIntervalUSec") for each in SOCKETS} == {"0"}
+    assert bed.property(KEEPER, "StartLimitIntervalUSec") == "0"
     bed.run("systemctl", "stop", KEEPER)
     bed.run("mv", PYTHON, f"{PYTHON}.gone")
     before = bed.run("journalctl", "--boot", "--unit", KEEPER, "--output=cat")
@@ -149,6 +163,7 @@ def test_a_program_that_cannot_start_hangs_nobody_up_and_loops_for_nobody(bed: B
 
 def test_the_watchdog_ends_a_keeper_that_hangs(bed: Bed) -> None:
     """Until then the password is asked for; afterwards the face works again."""
+    assert bed.property(KEEPER, "WatchdogUSec") == "1min"
     drop_in = bed.machine.path(f"/run/systemd/system/{KEEPER}.d/watchdog.conf")
     drop_in.parent.mkdir(parents=True)
     drop_in.write_text("[Service]\nWatchdogSec=8\n")
