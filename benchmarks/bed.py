@@ -100,7 +100,7 @@ class Bed:
         self.rules.chmod(0o440)
         started = time.perf_counter()
         ended = subprocess.run(
-            ["sudo", "-k", "-n", "-S", "id", "-u"],
+            ["sudo", "-k", "-S", "id", "-u"],
             user=USER,
             group=pwd.getpwnam(USER).pw_gid,
             extra_groups=[],

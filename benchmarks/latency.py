@@ -10,14 +10,18 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from benchmarks import report
 from benchmarks.bed import STRANGER, Bed, make_bed
 from benchmarks.extraction import SHIPPED_MODELS
+from benchmarks.lines import Line, table
+from benchmarks.logins import at_rest, logins
+from benchmarks.logins import refusals as served_refusals
 from benchmarks.memory import peak_memory
+from benchmarks.served import serve
 from benchmarks.warm import Warm, warm_frames
 from pam_faceid.core.errors import FaceIdError
 
@@ -27,28 +31,7 @@ FRAME_MS: Final = 45.0
 FRAME_RATIO: Final = 1.15
 MEMORY_MB: Final = 200.0
 REFUSAL_RATIO: Final = 1.5
-PARTS: Final = ("cold", "refusals", "memory", "frames")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the table.
-
-    Args:
-        what: What was measured, in `unit`.
-        floor: What it is compared with, None when the target is absolute.
-        ratio: Median of the pair-by-pair ratios to the floor.
-        target: What was to be reached, in words; empty when nothing was.
-        reached: Whether it was.
-    """
-
-    what: str
-    measured: float
-    unit: str = "ms"
-    floor: float | None = None
-    ratio: float | None = None
-    target: str = ""
-    reached: bool | None = None
+PARTS: Final = ("cold", "refusals", "memory", "warm", "frames")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     lines += refusals(bed, runs=options.runs)
                 if "memory" in parts:
                     lines += memory(bed)
+                if "warm" in parts:
+                    lines += warm(bed, runs=options.runs)
         if "frames" in parts:
             for threads in (1, 2):
                 measured = warm_frames(
@@ -81,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps({"facts": facts, "lines": [asdict(line) for line in lines]}, indent=2))
     else:
-        print(report.describe(facts), _table(lines), sep="\n\n")
+        print(report.describe(facts), table(lines), sep="\n\n")
     return 0
 
 
@@ -173,21 +158,35 @@ def memory(bed: Bed) -> list[Line]:
     ]
 
 
-def frames(warm: Warm, *, judged: bool) -> list[Line]:
+def warm(bed: Bed, *, runs: int) -> list[Line]:
+    """Do all that again with a daemon that has the models loaded.
+
+    Raises:
+        RuntimeError: An authentication failed.
+    """
+    with serve(bed) as served:
+        return [
+            *logins(bed, runs=runs),
+            *served_refusals(bed, runs=runs),
+            *at_rest(bed, served),
+        ]
+
+
+def frames(measured: Warm, *, judged: bool) -> list[Line]:
     """Lay out the warm frame; only one number of threads has a target."""
-    name = f"frame 640x480, {warm.threads} thread{'s' * (warm.threads > 1)}"
-    fast = warm.frame <= FRAME_MS
-    lean = warm.ratio <= FRAME_RATIO
+    name = f"frame 640x480, {measured.threads} thread{'s' * (measured.threads > 1)}"
+    fast = measured.frame <= FRAME_MS
+    lean = measured.ratio <= FRAME_RATIO
     return [
         Line(
             name,
-            warm.frame,
-            floor=warm.inferences,
-            ratio=warm.ratio,
+            measured.frame,
+            floor=measured.inferences,
+            ratio=measured.ratio,
             target=f"<= {FRAME_MS:.0f} ms and {FRAME_RATIO} x bare inferences" if judged else "",
             reached=(fast and lean) if judged else None,
         ),
-        *(Line(f"  {stage}", value) for stage, value in warm.stages.items()),
+        *(Line(f"  {stage}", value) for stage, value in measured.stages.items()),
     ]
 
 
@@ -205,23 +204,6 @@ def _audited_stages(audit: dict[str, str], hook_ms: float) -> dict[str, float]:
         if key in ("capture_ms", "detect_ms", "align_ms", "embed_ms")
     }
     return stages | named
-
-
-def _table(lines: Sequence[Line]) -> str:
-    rows = []
-    for line in lines:
-        reached = "" if line.reached is None else "yes" if line.reached else "NO"
-        rows.append(
-            [
-                line.what,
-                f"{line.measured:.1f} {line.unit}",
-                "" if line.floor is None else f"{line.floor:.1f} {line.unit}",
-                "" if line.ratio is None else f"{line.ratio:.2f}",
-                line.target,
-                reached,
-            ]
-        )
-    return report.table(["median", "measured", "floor", "ratio", "target", "reached"], rows)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -220,6 +220,10 @@ class Daemon:
             _say(status)
             with contextlib.suppress(FaceIdError, OSError):  # it has been said
                 wiring.audit_log(self._layout).record("settings", error=str(error))
+        # In the loop, which thereby also learns of a new idle time.
+        self._mailbox.post(lambda: self._tell_ready(status))
+
+    def _tell_ready(self, status: str) -> None:
         if not self._stopping:
             self._notifier.ready(status)
 

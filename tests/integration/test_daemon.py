@@ -72,6 +72,14 @@ def test_models_are_dropped_after_an_idle_time_and_loaded_again(enrolled: Machin
         assert daemon.authenticate() == "match"
 
 
+def test_a_shorter_idle_time_drops_models_that_are_loaded_already(
+    daemon: Daemon, portraits: Portraits
+) -> None:
+    assert daemon.authenticate() == "match"
+    show(daemon, portraits[0], "[daemon]\nidle_seconds = 0.1\n")
+    wait_until(lambda: not daemon.observers(), "the observer ended")
+
+
 def test_a_stranger_is_refused_between_two_matches(daemon: Daemon, portraits: Portraits) -> None:
     assert daemon.authenticate() == "match"
     show(daemon, portraits[1])
