@@ -6,9 +6,10 @@ What a process holds while it needs it is in docs/privilege.md.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from pam_faceid.adapters.vault.keys import KEY_BYTES
 from pam_faceid.adapters.vault.sealing import _user_key
+from pam_faceid.layout import SERVICE_USER
 from tests.daemons import configure, running, wait_until
 from tests.integration.conftest import BOUND_SECONDS, Machine
 from tests.integration.looking import WITH_CORES, Looking, attempt_that_goes_on
@@ -155,25 +157,28 @@ def test_an_attempt_leaves_no_biometrics_in_any_file(
 
 
 @pytest.fixture
-def cores(tmp_path: Path) -> Iterator[Path]:
-    """Has the kernel write core files here; shows that it does."""
+def cores() -> Iterator[Path]:
+    """Has the kernel write core files where everybody may; shows that it does, for either user."""
     before = CORE_PATTERN.read_text()
-    tmp_path.chmod(0o777)
+    folder = Path(tempfile.mkdtemp(prefix="pam_faceid-cores-", dir="/var/tmp"))
+    folder.chmod(0o777)
     try:
-        CORE_PATTERN.write_text(f"{tmp_path}/core.%p")
+        CORE_PATTERN.write_text(f"{folder}/core.%p")
     except OSError:
         pytest.skip("the kernel's core_pattern cannot be set here")
     try:
-        crashed = subprocess.Popen(
-            [*WITH_CORES, sys.executable, "-c", "import os; os.abort()"], stderr=subprocess.DEVNULL
-        )
-        crashed.wait(timeout=BOUND_SECONDS)
-        made = tmp_path / f"core.{crashed.pid}"
-        assert made.stat().st_size > 0
-        made.unlink()
-        yield tmp_path
+        for user in ("root", SERVICE_USER):
+            crashed = subprocess.Popen(
+                [*WITH_CORES, "sh", "-c", "kill -ABRT $$"], user=user, stderr=subprocess.DEVNULL
+            )
+            crashed.wait(timeout=BOUND_SECONDS)
+            made = folder / f"core.{crashed.pid}"
+            assert made.stat().st_size > 0
+            made.unlink()
+        yield folder
     finally:
         CORE_PATTERN.write_text(before)
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
