@@ -36,7 +36,8 @@ def request(user: str, **more: object) -> bytes:
 def deep(opening: bytes, closing: bytes) -> bytes:
     depth = (MAX_REQUEST_BYTES - 100) // (len(opening) + len(closing))
     value = opening * depth + b"1" + closing * depth
-    return b'{"op": "authenticate", "user": ' + value + b', "service": "s"}'
+    # Before the operation, so that the decoder has to pass it to find what the line is.
+    return b'{"user": ' + value + b', "op": "authenticate", "service": "s"}'
 
 
 GARBAGE = {
