@@ -209,8 +209,9 @@ def models_copy(models_dir: Path) -> Iterator[Path]:
         shutil.rmtree(copy)
 
 
-@pytest.fixture
-def machine(account: Account, program: Program, models_copy: Path) -> Iterator[Machine]:
+@contextlib.contextmanager
+def new_machine(account: Account, program: Program, models_copy: Path) -> Iterator[Machine]:
+    """A tree and a service for as long as the context lasts."""
     root = Path(tempfile.mkdtemp(prefix="pam_faceid-test-", dir="/run"))
     root.chmod(0o755)
     layout = Layout(root)
@@ -237,6 +238,12 @@ def machine(account: Account, program: Program, models_copy: Path) -> Iterator[M
     finally:
         Path("/etc/pam.d", service).unlink(missing_ok=True)
         shutil.rmtree(root)
+
+
+@pytest.fixture
+def machine(account: Account, program: Program, models_copy: Path) -> Iterator[Machine]:
+    with new_machine(account, program, models_copy) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

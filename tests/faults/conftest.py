@@ -1,0 +1,240 @@
+"""A machine whose attempts can be struck at a chosen step."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pam_faceid.apps import wiring
+from tests.integration.conftest import *  # noqa: F403 - its fixtures
+from tests.integration.conftest import BOUND_SECONDS, Ended, Machine
+
+FILE_CALLS = (
+    "openat,newfstatat,read,pread64,write,fsync,rename,linkat,unlink,unlinkat,flock,mkdir,close"
+)
+TALK_CALLS = "sendto,sendmsg,recvfrom,recvmsg,fork,vfork,clone,clone3,socketpair,setresuid"
+SETTINGS = """
+[matching]
+agreeing_frames = 1
+refusing_frames = 1
+[attempt]
+timeout_seconds = {seconds}
+"""
+PATIENT_SECONDS = 50  # a face is found, however busy the machine
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Steps that belong together.
+
+    Args:
+        name: What the attempt does there.
+        calls: System calls that are its steps, for strace.
+        files: On which files; none means on whatever they are made.
+    """
+
+    name: str
+    calls: str
+    files: Callable[[Machine], list[Path]]
+
+
+def _tree(folder: Path) -> list[Path]:
+    return [folder, *folder.rglob("*")]
+
+
+STAGES = [
+    Stage("1 talking and starting", TALK_CALLS, lambda _: []),
+    Stage("2 configuration", FILE_CALLS, lambda m: [m.layout.config_dir, m.layout.config_file]),
+    Stage("3 charge and settling", FILE_CALLS, lambda m: _tree(m.layout.state.parent)),
+    Stage(
+        "4 manifest",
+        FILE_CALLS,
+        lambda m: [m.layout.models / "manifest.toml", m.layout.models.resolve() / "manifest.toml"],
+    ),
+    Stage("5 camera", FILE_CALLS, lambda m: _tree(m.layout.root / "recording")),
+    Stage("6 models", FILE_CALLS, lambda m: sorted(m.layout.models.resolve().glob("*.onnx"))),
+    Stage("7 template", FILE_CALLS, lambda m: _tree(m.layout.templates)),
+    Stage("8 key", FILE_CALLS, lambda m: [m.layout.config_dir, m.layout.key_file]),
+    Stage("9 record", FILE_CALLS, lambda m: _tree(m.layout.audit_log.parent)),
+]
+
+
+class Embedded:
+    """Each attempt has a worker of its own, which strace starts."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._program = machine.layout.root / "python"
+
+    def trace(self, options: str, traces: Path) -> None:
+        """Have every process from now on start under strace."""
+        # -DDD: the tracer is nobody's child, so whoever kills the traced does not kill it.
+        self._program.write_text(
+            f"#!/bin/sh\nexec strace -DDD -f --seccomp-bpf -qq -o {traces}/$$ {options} "
+            f'{self._machine.program.python} "$@"\n'
+        )
+        self._program.chmod(0o755)
+        self._machine.write_service(python=self._program)
+
+    def untraced(self) -> None:
+        self._machine.write_service()
+
+    def authenticate(self, password: str) -> Ended:
+        return self._machine.authenticate(password)
+
+
+class Served(Embedded):
+    """Each attempt has a daemon of its own, which strace starts; there is no worker behind it."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        self._python = machine.program.python
+        machine.write_service(python=Path("/bin/false"))
+
+    def trace(self, options: str, traces: Path) -> None:
+        super().trace(options, traces)
+        self._python = self._program
+        self._machine.write_service(python=Path("/bin/false"))
+
+    def untraced(self) -> None:
+        self._python = self._machine.program.python
+        self._machine.write_service(python=Path("/bin/false"))
+
+    def authenticate(self, password: str) -> Ended:
+        layout = self._machine.layout
+        daemon = subprocess.Popen(
+            [
+                *(self._python, "-I", "-B", "-m", "pam_faceid.apps.daemon"),
+                *("--root", layout.root, "--foreground"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            until = time.monotonic() + BOUND_SECONDS
+            while not layout.socket.exists() and daemon.poll() is None:
+                assert time.monotonic() < until, "the daemon neither listens nor ends"
+                time.sleep(0.01)
+            return self._machine.authenticate(password)
+        finally:
+            daemon.kill()
+            daemon.wait()
+            layout.socket.unlink(missing_ok=True)
+
+
+class Struck:
+    """A person is enrolled, a stranger sits before the camera, and each attempt can be struck."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        portraits: tuple[Path, Path],
+        server: Callable[[Machine], Embedded] = Embedded,
+    ) -> None:
+        self.machine = machine
+        machine.show(portraits[0])
+        machine.enrol(portraits[0])
+        machine.show(portraits[1])
+        self._camera = machine.layout.config_file.read_text()
+        self.look_for(PATIENT_SECONDS)
+        assert not machine.authenticate("wrong").accepted
+        self._kept = machine.layout.root / "kept"
+        shutil.copytree(machine.layout.state, self._kept)
+        self._traces = machine.layout.root / "traces"
+        self.server = server(machine)
+
+    def look_for(self, seconds: int) -> None:
+        """Set how long an attempt may take."""
+        self.machine.configure(self._camera + SETTINGS.format(seconds=seconds))
+
+    def fresh(self) -> int:
+        """Put the record back as it was after a first failure; return the charges in it."""
+        state = self.machine.layout.state
+        for file in state.iterdir():
+            file.unlink()
+        for file in self._kept.iterdir():
+            shutil.copy2(file, state)
+            shutil.chown(state / file.name, file.stat().st_uid, file.stat().st_gid)
+        return self.charges()
+
+    def charges(self) -> int:
+        """How many failures are remembered."""
+        record = wiring.state_store(self.machine.layout).load(self.machine.account.name)
+        assert record is not None, "the record is gone"
+        return len(record.charges)
+
+    def strike(self, stage: Stage, inject: str | None) -> None:
+        """Have every attempt from now on traced, and struck if wanted."""
+        shutil.rmtree(self._traces, ignore_errors=True)
+        self._traces.mkdir()
+        paths = " ".join(f"-P {path}" for path in stage.files(self.machine))
+        injection = "" if inject is None else f"-e inject={inject}"
+        self.server.trace(f"{paths} -e trace={stage.calls} {injection}", self._traces)
+
+    def calls(self) -> Counter[str]:
+        """Most often that one thread made each call in the attempts since `strike`."""
+        self.machine.wait_for_processes(0)  # strace among them
+        most: Counter[str] = Counter()
+        for trace in self._traces.iterdir():
+            made = Counter(re.findall(r"^(\d+) +(\w+)\(", trace.read_text(), re.MULTILINE))
+            for (_, call), count in made.items():
+                most[call] = max(most[call], count)
+        return most
+
+    def steps(self, stage: Stage, possible: set[str]) -> list[tuple[str, int]]:
+        """Every call that an undisturbed attempt makes in a stage, and its number there."""
+        self.strike(stage, None)
+        self.fresh()
+        assert not self.server.authenticate("wrong").accepted
+        calls = self.calls()
+        assert calls, f"nothing happens in stage {stage.name}"
+        return [
+            (call, number)
+            for call in sorted(calls)
+            if call in possible
+            for number in range(1, calls[call] + 1)
+        ]
+
+    def check(self, step: str) -> None:
+        """Authenticate with the right password, and see that nothing was harmed."""
+        charged = self.fresh()
+        ended = self.server.authenticate(self.machine.account.password)
+        assert ended.accepted, f"{step}: locked out: {ended.output}"
+        assert ended.asked_password, f"{step}: a stranger needed no password: {ended.output}"
+        self.machine.wait_for_processes(0)
+        assert self.charges() >= charged, f"{step}: a charge was lost"
+
+    def check_undisturbed(self) -> None:
+        """See that the next attempt is as ever."""
+        self.server.untraced()
+        self.look_for(PATIENT_SECONDS)
+        self.check("after all faults")
+        charged = self.fresh()
+        assert not self.server.authenticate("wrong").accepted
+        assert self.charges() == charged + 1
+
+
+@pytest.fixture(params=[Embedded, Served], ids=["embedded", "daemon"])
+def struck(
+    request: pytest.FixtureRequest, machine: Machine, portraits: tuple[Path, Path]
+) -> Struck:
+    return Struck(machine, portraits, request.param)
+
+
+@contextlib.contextmanager
+def several(
+    count: int, make: Callable[[], contextlib.AbstractContextManager[Machine]]
+) -> Iterator[list[Machine]]:
+    """So many machines at once."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(make()) for _ in range(count)]

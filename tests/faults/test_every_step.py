@@ -1,0 +1,122 @@
+"""A fault at every step of an attempt costs at most the face: never a login, a charge or a file.
+
+An attempt is first watched by strace, stage by stage: each system call that the keeper or its
+observer makes on the files of a stage is a step, numbered as it comes. Then each step is struck,
+one attempt a step and fault, with a stranger before the camera: the password is asked for, the
+right one is accepted, no record is torn, no charge is lost and no process is left.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.conftest import FILE_CALLS, STAGES, TALK_CALLS, Embedded, Stage, Struck, several
+from tests.integration.conftest import new_machine
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Account, Machine, Program
+
+pytestmark = pytest.mark.root
+
+EVERY_CALL = {*FILE_CALLS.split(","), *TALK_CALLS.split(",")}
+FAULTS = {
+    "killed": ("signal=KILL", EVERY_CALL),
+    # Of the errors, those calls at which Linux can answer them.
+    "EIO": (
+        "error=EIO",
+        {"openat", "newfstatat", "read", "pread64", "write", "fsync", "rename", "close"},
+    ),
+    "ENOSPC": ("error=ENOSPC", {"openat", "write", "fsync", "rename", "linkat", "mkdir"}),
+    "EMFILE": ("error=EMFILE", {"openat", "socketpair"}),
+    "ENOMEM": (
+        "error=ENOMEM",
+        {
+            *("openat", "newfstatat", "read", "write", "flock", "rename", "mkdir"),
+            *("fork", "vfork", "clone", "clone3", "sendto", "sendmsg", "recvfrom", "recvmsg"),
+        },
+    ),
+}
+STOPPED_AT_ONCE = 8  # they wait for deadlines
+STOPPED_SECONDS = 2
+
+
+def by_name(stage: Stage) -> str:
+    return stage.name.replace(" ", "-")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("stage", STAGES, ids=by_name)
+def test_a_fault_at_any_step_costs_at_most_the_face(
+    struck: Struck, stage: Stage, fault: str
+) -> None:
+    inject, possible = FAULTS[fault]
+    steps = struck.steps(stage, possible)
+    reached = 0
+    for call, number in steps:
+        struck.strike(stage, f"{call}:{inject}:when={number}")
+        struck.check(f"{stage.name}: {call} {number}, {fault}")
+        reached += struck.calls()[call] >= number
+    # Where threads race, a step may come in another order; a stage that is not struck shows
+    # nothing.
+    assert reached >= 0.7 * len(steps), f"only {reached} of {len(steps)} steps were reached"
+    struck.check_undisturbed()
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=by_name)
+def test_a_process_stopped_at_any_step_costs_at_most_the_face(
+    account: Account,
+    program: Program,
+    models_copy: Path,
+    portraits: tuple[Path, Path],
+    stage: Stage,
+) -> None:
+    """SIGSTOP: the host goes on at its deadline, and kills what is stopped."""
+    with several(STOPPED_AT_ONCE, lambda: new_machine(account, program, models_copy)) as machines:
+        all_struck = [Struck(machine, portraits, Embedded) for machine in machines]
+        steps = all_struck[0].steps(stage, EVERY_CALL)
+        idle: SimpleQueue[Struck] = SimpleQueue()
+        for struck in all_struck:
+            struck.look_for(STOPPED_SECONDS)
+            idle.put(struck)
+
+        def stop(step: tuple[str, int]) -> None:
+            struck = idle.get()
+            try:
+                call, number = step
+                struck.strike(stage, f"{call}:signal=STOP:when={number}")
+                struck.check(f"{stage.name}: {call} {number}, stopped")
+            finally:
+                idle.put(struck)
+
+        with ThreadPoolExecutor(STOPPED_AT_ONCE) as pool:
+            for done in [pool.submit(stop, step) for step in steps]:
+                done.result()
+        all_struck[0].check_undisturbed()
+
+
+def test_a_slow_disk_costs_time_and_nothing_else(
+    struck: Struck, portraits: tuple[Path, Path]
+) -> None:
+    """Each call on a file takes 20 ms: the stranger is refused and the owner let in, as ever."""
+    machine: Machine = struck.machine
+    everything = Stage(
+        "files", FILE_CALLS, lambda m: [file for stage in STAGES for file in stage.files(m)]
+    )
+    struck.strike(everything, f"{FILE_CALLS}:delay_enter=20000")
+    struck.check("slow disk")
+    charged = struck.fresh()
+    assert not struck.server.authenticate("wrong").accepted
+    assert struck.charges() == charged + 1
+    picture = next((machine.layout.root / "recording").iterdir())
+    picture.write_bytes(portraits[0].read_bytes())
+    struck.strike(everything, f"{FILE_CALLS}:delay_enter=20000")
+    struck.fresh()
+    ended = struck.server.authenticate("")
+    assert ended.accepted, ended.output
+    assert not ended.asked_password
+    assert struck.charges() == 0
