@@ -20,19 +20,16 @@
 #define REFUSED "pam_faceid: refused" /* in the handle: whose last attempt was not a match */
 #define ENTRY(name) __attribute__((visibility("default"))) \
     int name(pam_handle_t *pamh, int flags, int argc, const char **argv)
-#define ATTEMPT .pamh = pamh, .root = "/", .python = "/opt/pam_faceid/current/bin/python", \
-    .channel = -1, .terminal = -1, .worker = -1, .guard = -1
-enum { MAX_REQUEST = 4096, MAX_REPLY = 65536, TICK_MS = 20, NOT_YET = -2 };
+enum { MAX_REQUEST = 4096, MAX_REPLY = 65536, TICK_MS = 20, NOT_YET = -2, TERMINAL = 0, HOST = 1 };
 
 struct attempt {
     pam_handle_t *pamh;
     const char *user, *root, *python;
     bool let_in, silent, skipping;
-    int channel, terminal, keys; /* keys: where the guard tells of one */
-    pid_t worker, guard;
+    int channel, terminal, keys, worker, guard; /* keys: where the guard tells of one */
     double deadline;
-    struct termios found;
-    sigset_t held, before;
+    struct termios modes; /* as they were found */
+    sigset_t wanted, before;
 };
 
 static int code_of(const char *outcome) {
@@ -51,17 +48,14 @@ static double now(void) {
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-/* Forks a session of its own, signals blocked so that no handler of the host's runs in it. */
+static void say(int to, const char *line) { send(to, line, strlen(line), MSG_NOSIGNAL); }
+
 static int fork_apart(pid_t *child) {
-    int ends[2]; /* of a socketpair; each side gets its own */
-    sigset_t all, before;
+    int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return -1;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     if ((*child = fork()) == 0) setsid();
-    else pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(ends[*child != 0]);
-    return ends[*child == 0];
+    return ends[*child == 0]; /* this side's end of the socket pair */
 }
 
 static void end(pid_t child) {
@@ -74,19 +68,17 @@ static int reach(struct attempt *a) {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     struct ucred listener = {.uid = (uid_t)-1};
     char file[MAX_REQUEST];
-    int size = snprintf(to.sun_path, sizeof to.sun_path, "%s/run/pam_faceid/socket", a->root);
-    if (size >= (int)sizeof to.sun_path) return PAM_SYSTEM_ERR;
+    snprintf(to.sun_path, sizeof to.sun_path, "%s/run/pam_faceid/socket", a->root);
     a->channel = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (connect(a->channel, (struct sockaddr *)&to, sizeof to) == 0) { /* never waits in a queue */
         getsockopt(a->channel, SOL_SOCKET, SO_PEERCRED, &listener, &(socklen_t){sizeof listener});
         return listener.uid == 0 ? PAM_SUCCESS : PAM_SYSTEM_ERR;
     }
     if ((errno != ENOENT && errno != ECONNREFUSED) || geteuid() != 0) return PAM_SYSTEM_ERR;
-    close(a->channel);
-    a->channel = -1;
+    close(a->channel), a->channel = -1;
     snprintf(file, sizeof file, "%s/etc/pam_faceid/templates/%s.template", a->root, a->user);
-    if (euidaccess(file, F_OK) != 0 && errno == ENOENT) return PAM_AUTHINFO_UNAVAIL;
-    a->channel = fork_apart(&a->worker); /* which would say the same of a missing template, later */
+    if (euidaccess(file, F_OK) != 0 && errno == ENOENT) return PAM_AUTHINFO_UNAVAIL; /* at once */
+    a->channel = fork_apart(&a->worker);
     if (a->worker != 0) return a->channel >= 0 ? PAM_SUCCESS : PAM_SYSTEM_ERR;
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
     pthread_sigmask(SIG_SETMASK, &(sigset_t){0}, NULL);
@@ -96,8 +88,7 @@ static int reach(struct attempt *a) {
     _exit(127);
 }
 
-/* Writes the request. A name that is no text is no user's. */
-static int compose(const struct attempt *a, char *to) {
+static int compose(const struct attempt *a, char *to) { /* no user's name is other than text */
     static const struct { const char *key; int item; } fields[] = {
         {"{\"op\": \"%s\", \"user\": \"", PAM_USER}, {"\", \"service\": \"", PAM_SERVICE},
         {"\", \"rhost\": \"", PAM_RHOST}, {"\", \"tty\": \"", PAM_TTY}};
@@ -117,120 +108,105 @@ static int compose(const struct attempt *a, char *to) {
     return PAM_SUCCESS;
 }
 
-static void say(const struct attempt *a, const char *line) {
-    (void)send(a->channel, line, strlen(line), MSG_NOSIGNAL); /* it may be gone; we still read */
-}
-
-/* A child that hides what is typed, tells of the first key, and puts the terminal back if the host
- * dies. Keys stay in the terminal's queue, but for a lone Enter. */
+/* A child that hides what is typed, tells of a key, and restores the terminal if the host dies. */
 static _Noreturn void guard(int terminal, int host, const struct termios *found) {
-    struct pollfd ended = {.fd = host, .events = POLLIN}, line = {.fd = terminal, .events = POLLIN};
-    struct termios quiet = *found, counting = *found, current = *found;
-    int last = host > terminal ? host : terminal, keys = 0;
-    for (int fd = 0; fd < last; fd++)
-        if (fd != host && fd != terminal) close(fd);
-    close_range((unsigned)last + 1, ~0U, 0);
+    struct pollfd line = {TERMINAL, POLLIN, 0}, ended = {HOST, POLLIN, 0};
+    struct termios quiet = *found, counting = *found, current;
+    int keys = 0;
+    dup2(terminal, TERMINAL), dup2(host, HOST), close_range(HOST + 1, ~0U, 0);
     quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
     counting.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON);
-    tcsetattr(terminal, TCSANOW, &quiet);
+    tcsetattr(TERMINAL, TCSANOW, &quiet);
     while (poll(&ended, 1, TICK_MS) == 0) {
         /* Other modes than ours are those of a shell that took the terminal back. */
-        if (keys || tcgetattr(terminal, &current) || current.c_lflag != quiet.c_lflag) continue;
+        if (keys || tcgetattr(TERMINAL, &current) || current.c_lflag != quiet.c_lflag) continue;
         if (poll(&line, 1, 0) > 0) { /* a finished line, or any key if *found has no ICANON */
-            ioctl(terminal, FIONREAD, &keys);
-            keys = keys != 1 || !(quiet.c_lflag & ICANON) || read(terminal, &(char){0}, 1);
+            ioctl(TERMINAL, FIONREAD, &keys); /* Enter alone is taken, all else stays */
+            keys = keys != 1 || !(quiet.c_lflag & ICANON) || read(TERMINAL, &(char){0}, 1);
         } else { /* the keys of an unfinished line can be counted in no other way */
-            tcsetattr(terminal, TCSANOW, &counting);
-            ioctl(terminal, FIONREAD, &keys);
-            tcsetattr(terminal, TCSANOW, &quiet);
+            tcsetattr(TERMINAL, TCSANOW, &counting);
+            ioctl(TERMINAL, FIONREAD, &keys);
+            tcsetattr(TERMINAL, TCSANOW, &quiet);
             keys |= poll(&line, 1, 0) > 0; /* one of this instant, maybe not Enter: it stays */
         }
-        if (keys) send(host, "", 1, MSG_NOSIGNAL);
+        if (keys) say(HOST, "k");
     }
-    if (tcgetattr(terminal, &current) == 0 && current.c_lflag == quiet.c_lflag)
-        tcsetattr(terminal, TCSANOW, found);
+    if (tcgetattr(TERMINAL, &current) == 0 && current.c_lflag == quiet.c_lflag)
+        tcsetattr(TERMINAL, TCSANOW, found);
     _exit(0);
 }
 
-/* Starts the guard if we are in the foreground of a terminal. */
 static void watch_terminal(struct attempt *a) {
     a->terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     bool ours = a->terminal >= 0 && tcgetpgrp(a->terminal) == getpgrp();
-    a->keys = ours && tcgetattr(a->terminal, &a->found) == 0 ? fork_apart(&a->guard) : -1;
-    if (a->guard == 0) guard(a->terminal, a->keys, &a->found);
+    a->keys = ours && tcgetattr(a->terminal, &a->modes) == 0 ? fork_apart(&a->guard) : -1;
+    if (a->guard == 0) guard(a->terminal, a->keys, &a->modes);
 }
 
-/* Gives terminal and signals back to the host, for good. */
-static void release(struct attempt *a) {
+static void release(struct attempt *a) { /* terminal and signals are the host's again, for good */
     end(a->guard);
-    if (a->guard > 0 && tcgetpgrp(a->terminal) == getpgrp())
-        tcsetattr(a->terminal, TCSANOW, &a->found);
+    bool ours = a->guard > 0 && tcgetpgrp(a->terminal) == getpgrp();
+    if (ours) tcsetattr(a->terminal, TCSANOW, &a->modes);
     if (a->terminal >= 0) close(a->terminal);
     if (a->keys >= 0) close(a->keys);
     a->guard = a->terminal = a->keys = -1;
     pthread_sigmask(SIG_SETMASK, &a->before, NULL);
 }
 
-/* Asks for an empty line; anything else, and no answer, is the wish to type. */
-static bool confirmed(struct attempt *a, const char *question) {
-    char *answer = NULL;
-    release(a);
-    pam_prompt(a->pamh, PAM_PROMPT_ECHO_OFF, &answer, "%s", question);
-    bool empty = answer && !*answer;
-    if (answer) explicit_bzero(answer, strlen(answer));
-    free(answer);
-    a->deadline = now() + 5;
-    if (empty) say(a, "{\"op\": \"confirmed\"}\n");
-    return empty;
-}
-
-/* Listens until the last line, the deadline or the end of the service; returns a PAM code. */
-static int converse(struct attempt *a) {
-    char held[MAX_REPLY], *newline, *text = NULL;
+static int converse(struct attempt *a) { /* until the last line, the deadline or a hang-up */
+    char held[MAX_REPLY], *next, *text = NULL, *answer = NULL;
     size_t length = 0;
     double seconds = 0;
     for (bool typing = false; now() < a->deadline;) {
         struct pollfd in[] = {{a->channel, POLLIN, 0}, {a->skipping ? -1 : a->keys, POLLIN, 0}};
         if (poll(in, 2, TICK_MS) == 0 && a->keys == NOT_YET) watch_terminal(a);
-        int number = a->skipping ? 0 : sigtimedwait(&a->held, NULL, &(struct timespec){0});
-        if (number == SIGTSTP) raise(number); /* Ctrl-Z stops the host when it can be stopped */
+        int number = a->skipping ? 0 : sigtimedwait(&a->wanted, NULL, &(struct timespec){0});
+        if (number > 0 && number != SIGINT) raise(number); /* reaches the host after the attempt */
         if (!a->skipping && (typing || number > 0 || in[1].revents)) {
-            a->skipping = true;
-            a->deadline = now() + 0.3;
-            say(a, "{\"op\": \"skip\"}\n");
+            a->skipping = true, typing = false, a->deadline = now() + 0.3;
+            say(a->channel, "{\"op\": \"skip\"}\n");
         }
         if (!in[0].revents) continue;
         ssize_t got = recv(a->channel, held + length, sizeof held - length, 0);
         if (got <= 0) break; /* also when an endless line has filled it */
         length += (size_t)got;
-        while (!typing && (newline = memchr(held, '\n', length))) {
-            *newline++ = '\0';
-            enum reply reply = reply_parse(held, (size_t)(newline - held) - 1, &text, &seconds);
-            if (reply == MALFORMED) return PAM_SYSTEM_ERR;
-            if (reply == OUTCOME) return a->skipping ? PAM_AUTH_ERR : code_of(text);
-            if (reply == WITHIN && !a->skipping) a->deadline = now() + (seconds < 90 ? seconds : 90);
+        while (!typing && (next = memchr(held, '\n', length))) {
+            *next++ = '\0';
+            enum reply reply = reply_parse(held, (size_t)(next - held) - 1, &text, &seconds);
+            if (reply == MALFORMED) text = "internal_error";
+            if (reply >= OUTCOME) return a->skipping ? PAM_AUTH_ERR : code_of(text);
+            if (reply == WITHIN && !a->skipping) a->deadline = now() + seconds;
             if (reply == INFO && !a->skipping && !a->silent) pam_info(a->pamh, "%s", text);
-            if (reply == CONFIRM && !a->skipping) typing = !confirmed(a, text);
-            length -= (size_t)(newline - held);
-            memmove(held, newline, length);
+            if (reply == CONFIRM && !a->skipping) { /* an empty answer, or the wish to type */
+                release(a);
+                pam_prompt(a->pamh, PAM_PROMPT_ECHO_OFF, &answer, "%s", text);
+                a->deadline = now() + 5;
+                if (!(typing = !answer || *answer)) say(a->channel, "{\"op\": \"confirmed\"}\n");
+                if (answer) explicit_bzero(answer, strlen(answer));
+                free(answer), answer = NULL;
+            }
+            length -= (size_t)(next - held);
+            memmove(held, next, length);
         }
     }
     return a->skipping ? PAM_AUTH_ERR : PAM_SYSTEM_ERR;
 }
 
-/* Makes one request: to authenticate, or a let_in, which only waits for its answer. */
-static int ask(struct attempt *a, int argc, const char **argv) {
+static int ask(struct attempt *a, int argc, const char **argv) { /* for one request */
+    static const int wanted[] = {SIGINT, SIGTSTP, SIGQUIT, SIGTERM, SIGHUP, SIGALRM};
     char line[MAX_REQUEST];
-    for (int i = 0; i < argc; i++) {
+    sigset_t all;
+    a->deadline = now() + (a->let_in ? 1 : 5);
+    sigemptyset(&a->wanted);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) sigaddset(&a->wanted, wanted[i]);
+    for (int i = 0; i < argc; i++)
         if (strncmp(argv[i], "root=", 5) == 0) a->root = argv[i] + 5;
-        if (strncmp(argv[i], "python=", 7) == 0) a->python = argv[i] + 7;
-    }
-    sigemptyset(&a->held);
-    for (int i = 0; i < 4; i++) sigaddset(&a->held, (int[]){SIGINT, SIGTSTP, SIGTTIN, SIGTTOU}[i]);
-    pthread_sigmask(SIG_BLOCK, &a->held, &a->before);
+        else if (strncmp(argv[i], "python=", 7) == 0) a->python = argv[i] + 7;
+    sigfillset(&all); /* so that no handler of the host's runs in a child */
+    pthread_sigmask(SIG_SETMASK, &all, &a->before);
     int code = compose(a, line);
     if (code == PAM_SUCCESS) code = reach(a);
-    if (code == PAM_SUCCESS) say(a, line), code = converse(a);
+    if (code == PAM_SUCCESS) say(a->channel, line), code = converse(a);
     if (a->channel >= 0) close(a->channel);
     end(a->worker);
     release(a);
@@ -239,13 +215,15 @@ static int ask(struct attempt *a, int argc, const char **argv) {
 
 static void forget(pam_handle_t *pamh, void *user, int status) { free(user); }
 
+#define ATTEMPT .pamh = pamh, .root = "/", .python = "/opt/pam_faceid/current/bin/python", \
+    .channel = -1, .terminal = -1, .worker = -1, .guard = -1
+
 ENTRY(pam_sm_authenticate) {
     struct attempt a = {ATTEMPT, .keys = NOT_YET, .silent = (unsigned)flags & PAM_SILENT};
     const void *refused = NULL;
     if (pam_get_user(pamh, &a.user, NULL) != PAM_SUCCESS || !*a.user) return PAM_AUTHINFO_UNAVAIL;
     pam_get_data(pamh, REFUSED, &refused);
     if (refused && strcmp(refused, a.user) == 0) return PAM_AUTH_ERR; /* nobody looks three times */
-    a.deadline = now() + 5;
     int code = ask(&a, argc, argv);
     pam_set_data(pamh, REFUSED, code == PAM_SUCCESS ? NULL : strdup(a.user), forget);
     return code;
@@ -253,7 +231,7 @@ ENTRY(pam_sm_authenticate) {
 
 /* Something else, the password, has let in whom the face did not: the service is to know. */
 ENTRY(pam_sm_setcred) {
-    struct attempt a = {ATTEMPT, .keys = -1, .skipping = true, .let_in = true, .deadline = now() + 1};
+    struct attempt a = {ATTEMPT, .keys = -1, .let_in = true, .skipping = true};
     pam_get_data(pamh, REFUSED, (const void **)&a.user);
     if (!a.user || (unsigned)flags & PAM_DELETE_CRED) return PAM_SUCCESS;
     ask(&a, argc, argv);

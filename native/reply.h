@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLANKS " \t\r"
-#define DIGITS "0123456789"
 enum reply { WITHIN, INFO, CONFIRM, OUTCOME, MALFORMED };
 
 /* Bytes of the UTF-8 character at s; 0: not well-formed (RFC 3629), or a control character. */
@@ -23,21 +21,21 @@ static size_t text_length(const char *s) {
 /* Writes the character that the escape at s means so that both end at one place; returns it. */
 static char *unescape(char *s) {
     unsigned long c = 0, unit, room = 0x7f;
-    if (s[1] && strchr("\"\\/", s[1])) return s + 1; /* the other short ones are control characters */
+    if (s[1] && strchr("\"\\/", s[1])) return s + 1; /* the others are controls */
     for (; c == 0 || c >> 10 == 0x36; s += 6) { /* twice for the two halves of a surrogate pair */
-        if (strncmp(s, "\\u", 2) || strspn(s + 2, DIGITS "abcdefABCDEF") < 4) return NULL;
+        if (strncmp(s, "\\u", 2) || strspn(s + 2, "0123456789abcdefABCDEF") < 4) return NULL;
         unit = strtoul(memcpy((char[5]){0}, s + 2, 4), NULL, 16);
         if (unit == 0 || (c && unit >> 10 != 0x37)) return NULL;
         c = c ? 0x10000 + ((c & 0x3ff) << 10) + (unit & 0x3ff) : unit;
     }
-    for (; c > room; c >>= 6, room = room == 0x7f ? 0x1f : room >> 1) *--s = (char)(0x80 | (c & 0x3f));
+    for (; c > room; c >>= 6, room >>= room == 0x7f ? 2 : 1) *--s = (char)(0x80 | (c & 0x3f));
     *--s = (char)(c | ~(room << 1 | 1));
     return s;
 }
 
 /* Moves past blanks, and past the word if it follows. */
 static bool take(char **at, const char *word) {
-    *at += strspn(*at, BLANKS);
+    *at += strspn(*at, " \t\r");
     bool found = strncmp(*at, word, strlen(word)) == 0;
     *at += found ? strlen(word) : 0;
     return found;
@@ -52,8 +50,7 @@ static char *take_string(char **at) {
         if ((length = text_length(in)) == 0) return NULL;
         memmove(out, in, length);
     }
-    *out = '\0';
-    *at = in + 1;
+    *out = '\0', *at = in + 1;
     return start;
 }
 
@@ -65,19 +62,19 @@ static enum reply reply_parse(char *line, size_t length, char **text, double *se
     for (bool more = take(&line, "{"); more; more = take(&line, ",")) {
         char *value = NULL, *key = take_string(&line);
         if (!key || !take(&line, ":")) return MALFORMED;
-        line += strspn(line, BLANKS);
-        size_t whole = strspn(line, DIGITS), part = 0;
-        if (line[whole] == '.') part = 1 + strspn(line + whole + 1, DIGITS);
+        take(&line, ""); /* blanks */
+        size_t whole = strspn(line, "0123456789"), part = 0;
+        if (line[whole] == '.') part = 1 + strspn(line + whole + 1, "0123456789");
         bool number = whole > 0 && part != 1 && (whole == 1 || *line != '0');
-        double count = number ? (double)strtoul(line, NULL, 10) + (part > 0) : 0;
-        if (number) line += whole + part; /* rounded up: a deadline only bounds a hang */
+        double count = number && whole < 3 ? (double)strtoul(line, NULL, 10) + (part > 0) : 90;
+        if (number) line += whole + part; /* in whole seconds: a deadline only bounds a hang */
         else if (!take(&line, "true") && !take(&line, "false") && !take(&line, "null") &&
                  !(value = take_string(&line))) return MALFORMED;
         for (unsigned i = WITHIN; i < MALFORMED; i++) {
             if (strcmp(key, keys[i]) != 0) continue;
             if (reply != MALFORMED || (i == WITHIN ? !number : !value)) return MALFORMED;
-            reply = (enum reply)i, *text = value, *seconds = count;
+            reply = (enum reply)i, *text = value, *seconds = count < 90 ? count : 90;
         }
     }
-    return take(&line, "}") && line + strspn(line, BLANKS) == end ? reply : MALFORMED;
+    return take(&line, "}") && (take(&line, ""), line == end) ? reply : MALFORMED;
 }
