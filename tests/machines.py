@@ -146,7 +146,7 @@ class Machine:
 
     def files_of_ours(self) -> set[str]:
         """Paths that carry our name, wherever install.sh may write."""
-        places = ("/etc", "/opt/pam_faceid", "/usr", "/var", "/run")
+        places = ("/etc", "/opt/pam_faceid", "/usr", "/var/lib", "/var/log", "/var/backups", "/run")
         return set(self.run("find", *places, "-name", "*faceid*", check=False).stdout.splitlines())
 
     def pam_services(self) -> dict[str, bytes]:
