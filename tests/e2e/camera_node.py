@@ -10,9 +10,8 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -25,76 +24,12 @@ from pam_faceid.adapters.cameras.v4l2 import DARK_SECONDS, V4l2Camera
 from pam_faceid.core.config import CameraConfig
 from pam_faceid.core.errors import CameraBusyError, CameraError
 from pam_faceid.core.types import Frame, Spectrum
+from tests.e2e.conftest import LOOPBACK, VIVID, Feed, load_vivid, run, told
 from tests.integration.conftest import Machine
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("vivid")]
 
-LOOPBACK = "/dev/video9"
-FEEDER = Path(__file__).with_name("feeder.py")
 DEADLINE_SECONDS = 25
-
-Feed = Callable[..., subprocess.Popen[bytes]]
-
-
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
-
-
-def told(what: str) -> None:
-    """A measurement for the reader: `pytest -s` shows it."""
-    print(f"\n    {what}", end="")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def drivers() -> Iterator[None]:
-    run("modprobe", "vivid", "n_devs=1", "node_types=0x1", "input_types=0x0", "vid_cap_nr=7")
-    run("udevadm", "settle")
-    yield
-    subprocess.run(["modprobe", "-r", "vivid"], check=False)
-
-
-@pytest.fixture
-def feed() -> Iterator[Feed]:
-    """Starts a feeder and waits until the node shows its first frame."""
-    running: list[subprocess.Popen[bytes]] = []
-
-    def stop() -> None:
-        for feeder in running:
-            feeder.kill()
-            feeder.wait()
-        # The driver keeps the format of its last writer.
-        subprocess.run(["modprobe", "-r", "v4l2loopback"], check=False)
-
-    def start(*files: str | Path, pixel_format: str = "YUYV", rate: int = 15) -> subprocess.Popen:
-        stop()
-        run("modprobe", "v4l2loopback", "video_nr=9", "exclusive_caps=1")
-        feeder = subprocess.Popen(
-            [sys.executable, FEEDER, LOOPBACK, pixel_format, str(rate), *map(str, files)]
-        )
-        running.append(feeder)
-        until = time.monotonic() + 30
-        while not any(camera.node == LOOPBACK for camera in list_cameras()):
-            assert feeder.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        return feeder
-
-    yield start
-    stop()
-
-
-@pytest.fixture
-def holder() -> Iterator[subprocess.Popen[bytes]]:
-    """Another program that streams from vivid."""
-    other = subprocess.Popen(
-        ["v4l2-ctl", "-d", "/dev/video7", "--stream-mmap", "--stream-count=100000"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    time.sleep(1)
-    yield other
-    other.kill()
-    other.wait()
 
 
 @contextlib.contextmanager
@@ -108,12 +43,12 @@ def looking(device: str, **settings: object) -> Iterator[Iterator[Frame]]:
 
 
 def test_nodes_are_listed_with_their_lasting_names() -> None:
-    vivid = find_camera("/dev/video7")
+    vivid = find_camera(VIVID)
     told(f"{vivid.card}, {vivid.driver}, {vivid.path}, {len(vivid.formats)} formats")
     assert vivid.driver == "vivid"
     assert vivid.stable_path is not None
     assert vivid.stable_path.startswith("/dev/v4l/by-path/")
-    assert find_camera(vivid.stable_path).node == "/dev/video7"
+    assert find_camera(vivid.stable_path).node == VIVID
     with pytest.raises(CameraError, match="virtual"):
         choose(list_cameras())
 
@@ -140,7 +75,7 @@ def test_frames_arrive(feed: Feed, portraits: tuple[Path, Path], pixel_format: s
 
 @pytest.mark.parametrize("pixel_format", ["auto", "YUYV", "GREY"])
 def test_a_camera_of_many_formats_gives_the_wanted_one(pixel_format: str) -> None:
-    with looking("/dev/video7", pixel_format=pixel_format) as source:
+    with looking(VIVID, pixel_format=pixel_format) as source:
         frame = next(source)
     assert frame.pixels.shape == (480, 640, 3)
     grey = (frame.pixels == frame.pixels[..., :1]).all()
@@ -178,32 +113,31 @@ def test_a_camera_that_falls_silent_is_named(feed: Feed, portraits: tuple[Path, 
 
 def test_a_camera_that_is_unplugged_is_named() -> None:
     # vivid plugs itself in again when nobody has it open.
-    held = os.open("/dev/video7", os.O_RDWR)
-    with looking("/dev/video7") as source:
+    held = os.open(VIVID, os.O_RDWR)
+    with looking(VIVID) as source:
         next(source)
-        run("v4l2-ctl", "-d", "/dev/video7", "-c", "disconnect=1")
+        run("v4l2-ctl", "-d", VIVID, "-c", "disconnect=1")
         started = time.monotonic()
         with pytest.raises(CameraError, match="has gone") as caught:
             list(source)
     told(f"after {time.monotonic() - started:.1f} s: {caught.value.message}")
     os.close(held)
     run("modprobe", "-r", "vivid")
-    with looking("/dev/video7") as source, pytest.raises(CameraError, match="No such file"):
+    with looking(VIVID) as source, pytest.raises(CameraError, match="No such file"):
         next(source)
-    run("modprobe", "vivid", "n_devs=1", "node_types=0x1", "input_types=0x0", "vid_cap_nr=7")
-    run("udevadm", "settle")
+    load_vivid()
 
 
 def test_a_camera_in_use_says_so(holder: subprocess.Popen[bytes]) -> None:
     started = time.monotonic()
-    with looking("/dev/video7") as source, pytest.raises(CameraBusyError, match="in use"):
+    with looking(VIVID) as source, pytest.raises(CameraBusyError, match="in use"):
         next(source)
     told(f"after {time.monotonic() - started:.1f} s")
 
 
 def test_nothing_is_written_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     """It may be the terminal of the person who is logging in."""
-    with looking("/dev/video7") as source:
+    with looking(VIVID) as source:
         next(source)
     with looking("/dev/video4711") as source, pytest.raises(CameraError):
         next(source)
@@ -258,7 +192,7 @@ def test_who_holds_the_camera_is_named_to_the_administrator(
 ) -> None:
     """Who authenticates cannot see it; the administrator can. The password works all the same."""
     machine.enrol(portraits[0])
-    point_at(machine, "/dev/video7")
+    point_at(machine, VIVID)
     who = f"v4l2-ctl ({holder.pid})"
     for command in (("verify",), ("add-user", "--replace", "--no-confirm")):
         ended = machine.admin(*command, machine.account.name, check=False)
