@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pam_faceid.adapters import pam_stack
+from pam_faceid.adapters.sandbox import landlock
 from pam_faceid.adapters.vault.keys import create_key_file
 from pam_faceid.apps.admin.checks import CHECKS, Finding, State, run_checks
 from pam_faceid.layout import Layout
@@ -47,7 +50,9 @@ def worst(layout: Layout, name: str) -> Finding:
     return max(look(layout, name), key=lambda f: severity.index(f.state))
 
 
-WELL = {check.name for check in CHECKS} - {"interpreter", "service user", "templates", "camera"}
+WELL = {check.name for check in CHECKS} - {
+    *("interpreter", "service user", "confinement", "templates", "camera")
+}
 
 
 @pytest.mark.parametrize("name", sorted(WELL))
@@ -61,6 +66,38 @@ def test_a_hook_that_a_user_could_change_is_found(layout: Layout) -> None:
     found = worst(layout, "hook")
     assert found.state is State.FAIL
     assert "runs as root" in found.what
+
+
+def test_a_kernel_without_landlock_is_said(layout: Layout) -> None:
+    found = worst(layout, "confinement")
+    if landlock.version():
+        assert found.state is State.OK
+        assert f"Landlock version {landlock.version()}" in found.what
+    else:
+        assert found.state is State.WARN
+
+
+def test_a_socket_that_nobody_answers_at_is_found(layout: Layout) -> None:
+    layout.socket.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(layout.socket))
+        assert worst(layout, "daemon").state is State.WARN
+        listener.listen()
+        assert worst(layout, "daemon").state is State.OK
+
+
+def test_a_socket_that_somebody_else_listens_at_is_found(layout: Layout) -> None:
+    layout.socket.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(layout.socket))
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+        try:
+            listener.listen()
+        finally:
+            os.seteuid(0)
+        found = worst(layout, "daemon")
+    assert found.state is State.FAIL
+    assert "clients believe only root" in found.what
 
 
 def test_a_missing_hook_is_found(layout: Layout) -> None:

@@ -37,6 +37,8 @@ CHECKS: Final = (
     Check("interpreter", program.interpreter),
     Check("hook", program.hook),
     Check("service user", program.service_user),
+    Check("confinement", program.confinement),
+    Check("daemon", program.daemon),
     Check("configuration", recognition.configuration),
     Check("models", recognition.models),
     Check("threshold", recognition.threshold, needs=("configuration", "models")),

@@ -120,6 +120,59 @@ def service_user(layout: Layout) -> Iterator[Finding]:
     yield Finding(State.OK, f"user {SERVICE_USER}, uid {account.pw_uid}")
 
 
+def confinement(layout: Layout) -> Iterator[Finding]:
+    """What this kernel offers to confine the processes that see pixels or hold the key."""
+    from pam_faceid.adapters.sandbox import landlock
+
+    version = landlock.version()
+    if version == 0:
+        yield Finding(
+            State.WARN,
+            "this kernel offers no Landlock: a decoder that was taken over could read what every "
+            "user can",
+            "add landlock to the kernel's list of security modules (lsm=)",
+        )
+    if not Path("/proc/sys/kernel/seccomp").is_dir():
+        yield Finding(
+            State.WARN,
+            "this kernel filters no system calls: a decoder that was taken over could make any",
+            "use a kernel that is built with seccomp",
+        )
+    else:
+        offered = f"Landlock version {version} and " if version else ""
+        yield Finding(State.OK, f"{offered}a filter of system calls")
+
+
+def daemon(layout: Layout) -> Iterator[Finding]:
+    """Whether a daemon answers, or each login starts a worker of its own."""
+    import socket
+
+    from pam_faceid.apps.protocol import peer_of
+
+    if not layout.socket.exists():
+        yield Finding(State.OK, "there is none: each login starts a worker, which takes longer")
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
+        try:
+            client.connect(str(layout.socket))
+        except OSError as error:
+            yield Finding(
+                State.WARN,
+                f"nobody answers at {layout.socket}: {error.strerror}",
+                "systemctl status faceidd.socket faceidd.service",
+            )
+            return
+        listener = peer_of(client).uid
+    if listener != 0:
+        yield Finding(
+            State.FAIL,
+            f"user id {listener} listens at {layout.socket}, and clients believe only root",
+            f"find out who put it there; then: rm {layout.socket}",
+        )
+    else:
+        yield Finding(State.OK, f"root's socket {layout.socket} is listened at")
+
+
 def _not_roots_alone(path: Path, *, stop: Path) -> Path | None:
     """Return the file or folder above it, up to `stop`, that others than root can change."""
     for part in (path, *path.parents):
