@@ -24,7 +24,8 @@ from pam_faceid.apps.door import Door
 from pam_faceid.apps.errands import Mailbox
 from pam_faceid.apps.listener import own_listener, passed_listener
 from pam_faceid.apps.notify import Notifier, Watchdog
-from pam_faceid.apps.observer import WarmObserver, start_observer
+from pam_faceid.apps.observer import WarmObserver
+from pam_faceid.apps.observing import start_observer
 from pam_faceid.apps.protocol import Authenticate, Channel, LetIn, Peer
 from pam_faceid.apps.service import Service
 from pam_faceid.apps.settings import Settings

@@ -12,7 +12,7 @@ import sys
 from typing import NoReturn
 
 from pam_faceid.adapters import sandbox
-from pam_faceid.apps.observer import become_observer
+from pam_faceid.apps.observing import become_observer
 from pam_faceid.apps.protocol import peer_of
 from pam_faceid.layout import KEEPER_USER
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from pam_faceid.adapters import sandbox
-from pam_faceid.apps.observer import Sight, one_look
+from pam_faceid.apps.observing import one_look
 from pam_faceid.apps.protocol import MAX_REQUEST_BYTES, Authenticate, Channel, LetIn, Peer
 from pam_faceid.apps.service import Service
 from pam_faceid.apps.settings import Settings
@@ -24,6 +24,7 @@ from pam_faceid.core.errors import FaceIdError, PrivilegeError
 from pam_faceid.layout import Layout
 
 if TYPE_CHECKING:
+    from pam_faceid.apps.observer import Sight
     from pam_faceid.apps.order import Order
 
 

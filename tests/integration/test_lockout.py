@@ -281,7 +281,7 @@ def test_the_charge_is_on_the_disk_before_the_template_is_opened(enrolled: Machi
 ACTING = """
 import contextlib, socket, sys
 from pathlib import Path
-from pam_faceid.apps.observer import one_look
+from pam_faceid.apps.observing import one_look
 from pam_faceid.apps.protocol import Authenticate, Channel, Peer
 from pam_faceid.apps.service import Service
 from pam_faceid.apps.settings import Settings

@@ -108,7 +108,7 @@ def add_user(
     from pam_faceid.adapters.models.manifest import load_manifests
     from pam_faceid.adapters.vault.keys import key_provider
     from pam_faceid.adapters.vault.sealing import wipe
-    from pam_faceid.apps.observer import open_observer
+    from pam_faceid.apps.observing import open_observer
     from pam_faceid.core.enrolment import Enroller, stricter
 
     account = find_account(name)

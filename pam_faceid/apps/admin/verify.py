@@ -52,7 +52,7 @@ def verify(
     from pam_faceid.adapters.accounts import find_account
     from pam_faceid.adapters.configuration import load_config
     from pam_faceid.adapters.models.manifest import load_manifests
-    from pam_faceid.apps.observer import open_observer
+    from pam_faceid.apps.observing import open_observer
     from pam_faceid.core import verification
     from pam_faceid.core.matching import compare
     from pam_faceid.core.types import Outcome
