@@ -27,7 +27,7 @@ from pam_faceid.apps.turns import Visitor
 
 MOST_CONNECTIONS: Final = 256
 MOST_OF_USERS: Final = 128  # so that nobody keeps sudo or a login out
-MOST_OF_ONE_USER: Final = 16
+MOST_OF_ONE_USER: Final = 8
 ACCEPTS_AT_ONCE: Final = 64  # then those who are in get their turn
 FULL_SECONDS: Final = 0.2  # until we see whether a descriptor was freed
 ROOT: Final = 0
