@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import calibrate, latency, verification
+from benchmarks import calibrate, endurance, latency, verification
 from benchmarks.extraction import NO_FACE, load_pipeline, nearest_the_middle
 from benchmarks.lfw import Pair, images_of, read_pairs
 from benchmarks.verification import all_comparisons, score
@@ -251,3 +251,20 @@ def test_latency_says_which_interpreter_cannot_serve(capsys: pytest.CaptureFixtu
 
     assert status == 2
     assert "/bin/false" in capsys.readouterr().err
+
+
+@pytest.mark.root
+def test_endurance_decides_each_attempt_rightly(capsys: pytest.CaptureFixture[str]):
+    assert endurance.main(["--attempts", "10", "--json"]) == 0
+    endured = json.loads(capsys.readouterr().out)["endured"]
+    assert endured["decided"] == {"enrolled, accepted": 8, "stranger, non_match": 2}
+    assert endured["wrong"] == 0
+    assert len({tuple(sample["observers"]) for sample in endured["samples"]}) == 1
+
+
+@pytest.mark.root
+def test_a_warm_login_is_measured_beside_its_floors(capsys: pytest.CaptureFixture[str]):
+    assert latency.main(["--only", "warm", "--runs", "3", "--json"]) == 0
+    lines = {line["what"]: line for line in json.loads(capsys.readouterr().out)["lines"]}
+    assert lines["sudo, native client, face"]["floor"] == lines["sudo, pam_permit"]["measured"]
+    assert lines["faceidd, models dropped (PSS)"]["measured"] > 5.0
