@@ -185,6 +185,37 @@ def test_the_observer_ends_with_a_killed_daemon(daemon: Daemon) -> None:
     wait_until(lambda: not Path(f"/proc/{observer}").exists(), "the observer ended")
 
 
+def test_pam_is_served_by_the_daemon_and_by_a_worker_once_it_is_gone(daemon: Daemon) -> None:
+    machine = daemon.machine
+    assert machine.authenticate(None).accepted
+    (observer,) = daemon.observers()
+    assert machine.authenticate(None).accepted
+    assert daemon.observers() == [observer]
+    daemon.process.kill()
+    daemon.process.wait()
+    assert daemon.socket.exists()
+    ended = machine.authenticate(None)
+    assert ended.accepted, ended.output
+    assert len(machine.audit()) == 3
+
+
+def test_a_daemon_killed_in_an_attempt_leaves_the_password(daemon: Daemon, wall: Path) -> None:
+    show(daemon, wall)
+    machine = daemon.machine
+    client = subprocess.Popen(
+        ["pamtester", machine.service, machine.account.name, "authenticate"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(daemon.observers, "an observer")
+    daemon.process.kill()
+    output, _ = client.communicate(f"{machine.account.password}\n", timeout=60)
+    assert client.returncode == 0, output
+    assert "assword" in output
+
+
 def test_a_killed_daemon_leaves_a_socket_that_the_next_one_replaces(enrolled: Machine) -> None:
     with running(enrolled) as first:
         pass
