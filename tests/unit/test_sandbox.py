@@ -169,6 +169,34 @@ def test_a_service_manager_may_have_taken_the_right_to_give_up_more() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_who_holds_no_capability_needs_no_call_to_give_it_up() -> None:
+    """As a unit without @privileged starts its programs: its filter refuses capset."""
+    ended = run("""
+        import ctypes, os, struct
+        from pam_faceid.adapters import sandbox
+        from pam_faceid.adapters.sandbox.kernel import Kernel
+        sandbox.drop_to("faceid")
+        CAPSET = {"x86_64": 126, "aarch64": 91}[os.uname().machine]
+        LOAD, JUMP_EQUAL, RETURN, REFUSE, ALLOW = 0x20, 0x15, 0x06, 0x50001, 0x7FFF0000
+        refuse_capset = struct.pack(
+            "=" + "HBBI" * 4,
+            *(LOAD, 0, 0, 0), *(JUMP_EQUAL, 0, 1, CAPSET),
+            *(RETURN, 0, 0, REFUSE), *(RETURN, 0, 0, ALLOW),
+        )
+        code = ctypes.create_string_buffer(refuse_capset)
+        header = ctypes.create_string_buffer(struct.pack("@HP", 4, ctypes.addressof(code)))
+        PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+        Kernel().prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(header))
+        try:
+            Kernel().capset(struct.pack("=Ii", 0x20080522, 0), bytes(24))
+        except PermissionError:
+            sandbox.drop_to("faceid")
+        else:
+            raise SystemExit("the call is not refused, which proves nothing")
+    """)
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize(("header", "column"), KERNEL_HEADERS)
 def test_system_calls_have_the_numbers_of_the_kernels_headers(header: Path, column: int) -> None:
     from pam_faceid.adapters.sandbox.system_calls import NUMBERS

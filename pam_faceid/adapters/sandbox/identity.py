@@ -104,7 +104,10 @@ def keep_capabilities(keep: Iterable[int]) -> None:
     _forgo_capabilities(keep=keep)
     mask = sum(1 << number for number in keep) & _permitted(kernel)
     low, high = mask & 0xFFFFFFFF, mask >> 32
-    kernel.capset(_CAPSET_HEADER, _CAPSET.pack(low, low, 0, high, high, 0))
+    sets = _CAPSET.pack(low, low, 0, high, high, 0)
+    # A service manager that left nothing to give up may have taken the call away too.
+    if kernel.capget(_CAPSET_HEADER, _CAPSET.size) != sets:
+        kernel.capset(_CAPSET_HEADER, sets)
     if _permitted(kernel) != mask:
         raise PrivilegeError("capabilities are held that were given up")
 
