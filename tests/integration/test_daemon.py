@@ -97,11 +97,17 @@ def test_new_settings_are_in_force_after_sighup_and_not_before(
     assert daemon.authenticate() == "not_permitted"
 
 
-def test_settings_that_are_not_valid_are_named_and_leave_the_old_in_force(daemon: Daemon) -> None:
-    daemon.machine.configure("[camera]\nno_such_key = 1\n")
+@pytest.mark.parametrize(
+    "text", ["[camera]\nno_such_thing = 1\n", '[matching]\nembedder = "no_such_thing"\n']
+)
+def test_settings_that_are_not_valid_are_named_and_leave_the_old_in_force(
+    daemon: Daemon, text: str
+) -> None:
+    """Nor are those that name a model which is not there."""
+    daemon.machine.configure(text)
     told = daemon.reload()
     assert "not valid" in told
-    assert "no_such_key" in told
+    assert "no_such_thing" in told
     assert daemon.authenticate() == "match"
 
 
