@@ -2,7 +2,7 @@
 # Set up and run every check and test: ./test.sh [PYTEST ARGUMENTS]
 #
 # Makes .venv from requirements/test.txt. As root it also installs the Debian packages and the
-# system user that the integration tests need; without root those tests are skipped and listed.
+# system users that the integration tests need; without root those tests are skipped and listed.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -28,10 +28,14 @@ install_packages() {
     fi
 }
 
-create_service_user() {
-    getent passwd faceid >/dev/null && return
-    say "creating the system user faceid"
-    useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin faceid
+create_service_users() {
+    local user
+    for user in faceid faceid-keeper; do
+        getent passwd "$user" >/dev/null && continue
+        say "creating the system user $user"
+        useradd --system --user-group --no-create-home --home-dir /nonexistent \
+            --shell /usr/sbin/nologin "$user"
+    done
 }
 
 make_environment() {
@@ -51,7 +55,7 @@ make_environment() {
 main() {
     if ((EUID == 0)); then
         install_packages
-        create_service_user
+        create_service_users
     else
         say "not root: the tests marked 'root' (libpam, sudo, installation) are left out"
     fi

@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> NoReturn:
     """Answer one request and leave without clean-up: the hook waits for nothing but the reply."""
     if len(arguments) != 2 or arguments[0] != "--root":
         sys.exit("usage: python -I -m pam_faceid.apps.worker --root DIR, with a socket on stdin")
+    _be_root_alone()
     sandbox.die_with_parent(os.getppid())
     sandbox.no_core_dumps()
     os.umask(0o077)
@@ -39,6 +40,13 @@ def main(arguments: list[str]) -> NoReturn:
     os.closerange(3, 65536)
     _answer(Channel(socket.socket(fileno=0), max_line=MAX_REQUEST_BYTES), Path(arguments[1]))
     os._exit(0)
+
+
+def _be_root_alone() -> None:
+    """Leave the caller's user behind: under sudo it is the real one, and could send us signals."""
+    if os.geteuid() == 0:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
 
 
 def _answer(channel: Channel, root: Path) -> None:

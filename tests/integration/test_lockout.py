@@ -269,7 +269,7 @@ def test_the_charge_is_on_the_disk_before_the_template_is_opened(enrolled: Machi
     steps = [
         ("opened", re.search(rf'openat\(.*"{enrolled.layout.templates}"', line))
         if "openat" in line
-        else ("synced", re.search(rf"fsync\(\d+<{state}(/\.[^>]+)?>\)", line))
+        else ("synced", re.search(rf"fsync\(\d+<{state}(/\.[^>]+)?>", line))
         for line in trace.read_text().splitlines()
     ]
     kinds = [what for what, found in steps if found]

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pam_faceid.apps import wiring
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -677,6 +679,37 @@ def test_sudo_falls_back_to_the_password(
     denied = _run_sudo(sudo, "wrong")
     assert denied.returncode != 0
     assert denied.stdout == ""
+
+
+def test_under_sudo_the_worker_belongs_to_root_alone(
+    enrolled: Machine, sudo: list[str], portraits: Portraits
+) -> None:
+    """sudo's real user is the caller, who could stop a worker that kept it, or kill it."""
+    _shown_forever(enrolled, portraits[1])
+    running = subprocess.Popen(sudo, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        worker, _ = enrolled.wait_for_processes(2)
+        status = Path(f"/proc/{worker}/status").read_text()
+        assert re.search(r"^Uid:(\s+0){4}$", status, re.MULTILINE), status
+        assert re.search(r"^Gid:(\s+0){4}$", status, re.MULTILINE), status
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def test_the_password_that_sudo_took_is_noticed(
+    enrolled: Machine, sudo: list[str], portraits: Portraits
+) -> None:
+    enrolled.show(portraits[1])
+    assert not enrolled.authenticate("wrong").accepted
+    store = wiring.state_store(enrolled.layout)
+    before = store.load(enrolled.account.name)
+    assert before
+    assert before.charges
+    assert _run_sudo(sudo, enrolled.account.password).stdout == "0\n"
+    after = store.load(enrolled.account.name)
+    assert after
+    assert not after.charges
 
 
 def test_sudo_takes_the_password_when_the_worker_is_broken(
