@@ -114,10 +114,10 @@ class Host:
         )
         return judge(ended.stdout.decode(errors="replace"))
 
-    def worker(self, script: str) -> None:
-        """Put a shell script in the place of the embedded worker's interpreter."""
+    def worker(self, script: str, interpreter: str = "/bin/sh") -> None:
+        """Put a script in the place of the embedded worker's interpreter."""
         program = self.root / "python"
-        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.write_text(f"#!{interpreter}\n{script}\n")
         program.chmod(0o755)
         self.write(python=program)
 

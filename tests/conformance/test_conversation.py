@@ -96,6 +96,15 @@ def test_a_confirmation_without_an_outcome_is_no_match(host: Host, service: Serv
     assert host.run(typed="\n").code == "SYSTEM_ERR"
 
 
+def test_a_service_that_dies_meanwhile_does_not_end_the_host(host: Host, service: Service) -> None:
+    """A plain send to it would raise SIGPIPE."""
+    service.says(*CONFIRM[:2], Act.HANG_UP)
+    host.write(password=PASSWORD)
+    ended = host.run(typed="\n", before=("sh", "-c", '"$@"; echo "ended with $?"', "sh"))
+    assert PASSWORD in ended.output
+    assert "ended with 0" in ended.output
+
+
 PASSWORD = "now the password"
 
 

@@ -24,7 +24,7 @@ ENTRY_POINTS = {
     "pam_sm_close_session",
     "pam_sm_chauthtok",
 }
-FUZZ_SECONDS = 2
+FUZZ_SECONDS = 60
 
 
 def test_it_is_small_enough_to_be_read(native_source: Path) -> None:
@@ -191,8 +191,8 @@ def test_it_reads_lines_as_another_parser_does(parser: Path, lines: list[bytes])
             unsaid = re.search(rb"[0-9][eE]|-[0-9]", line)
             assert mine != "malformed " or other == "malformed" or unsaid, line
         elif other.startswith("within"):
-            whole = int(float(other.split()[1]))  # a fraction counts as a second
-            assert int(mine.split()[1]) in (whole, whole + 1), line
+            whole = int(float(other.split()[1]))  # a fraction counts as a second, 90 at most
+            assert int(mine.split()[1]) in (min(whole, 90), min(whole + 1, 90)), line
         else:
             assert mine == other, line
 

@@ -105,6 +105,7 @@ GARBAGE = {
     "overlong": [b'{"info": "\xc0\xaf"}\n', '{"outcome": "match"}'],
     "half a pair": ['{"info": "\\ud83d"}', '{"outcome": "match"}'],
     "the other half": ['{"info": "\\ude00"}', '{"outcome": "match"}'],
+    "half a pair, and a letter": ['{"info": "\\ud83d\\u0041"}', '{"outcome": "match"}'],
     "no such escape": ['{"info": "\\x41"}', '{"outcome": "match"}'],
     "half an escape": ['{"info": "\\u00"}', '{"outcome": "match"}'],
     "an escaped NUL": ['{"outcome": "match\\u0000"}'],

@@ -190,6 +190,19 @@ def test_before_a_confirmation_the_terminal_is_given_back(
     assert sitting.modes() == found
 
 
+def test_during_a_confirmation_signals_are_the_hosts(
+    seat: Callable[..., Seat], service: Service
+) -> None:
+    """Ctrl-C at a prompt is for the program that shows it: pamtester dies of it, or of Python's
+    handler for it the hook makes an error. Either way nobody is held.
+    """
+    service.says('{"within": 60}', '{"confirm": "Enter?"}', Act.LISTEN)
+    sitting = seat()
+    sitting.wait(lambda: "Enter?" in sitting.output.read_text())
+    sitting.types(b"\x03")
+    assert sitting.ended().codes in ([], ["SYSTEM_ERR"])
+
+
 def _pamtesters(host: Host) -> list[int]:
     """Host and guard, the oldest first."""
     listed = subprocess.run(

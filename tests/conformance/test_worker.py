@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -23,24 +24,37 @@ def test_a_worker_is_told_the_same_as_the_service(host: Host) -> None:
     assert [json.loads((host.root / "python.request").read_text())] == service.heard[0]
 
 
-def test_a_worker_gets_the_command_line_of_docs(host: Host) -> None:
-    """No environment but two settings, a session of its own, a socket, and no signal held back."""
-    host.worker(
-        'echo "$@" >"$0.words"; tr "\\0" "\\n" </proc/$$/environ >"$0.environment"\n'
-        # By the shell itself: around the start of another program it blocks signals for a moment.
-        'while read -r line; do echo "$line"; done </proc/$$/status >"$0.status"\n'
-        'cut -d" " -f6 /proc/$$/stat >"$0.session"; echo $$ >"$0.pid"\n'
-        'fds=$(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); echo "$fds" >"$0.fds"\n' + MATCH
-    )
+# Not in a shell, which unblocks signals at its start.
+TELLING = """\
+import json, os, sys
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+said = {
+    "arguments": sys.argv[1:],
+    "environment": dict(os.environ),
+    "blocked": int(status["SigBlk"], 16),
+    "leads": os.getsid(0) == os.getpid(),
+    "files": [os.readlink(f"/proc/self/fd/{number}") for number in range(3)],
+}
+with open(sys.argv[0] + ".said", "w") as file:
+    json.dump(said, file)
+os.write(0, b'{"outcome": "match"}\\n')
+"""
+
+
+def test_a_worker_starts_from_nothing_of_the_hosts(host: Host) -> None:
+    """Two settings, a session of its own, a socket, no signal held back, and its words."""
+    host.worker(TELLING, interpreter=f"{sys.executable} -I")
     assert host.run(before=("env", "SECRET=1", "LD_BIND_NOW=1")).code == "SUCCESS"
-    said = {file.suffix[1:]: file.read_text() for file in host.root.glob("python.*")}
-    assert said["words"] == f"-I -B -m pam_faceid.apps.worker --root {host.root}\n"
-    names = {line.partition("=")[0] for line in said["environment"].split()}
-    assert names == {"ORT_DISABLE_TELEMETRY", "OPENBLAS_NUM_THREADS"}
-    status = dict(line.split(":", 1) for line in said["status"].splitlines())
-    assert int(status["SigBlk"], 16) == 0
-    assert said["session"] == said["pid"]
-    first, *others = said["fds"].split()
+    said = json.loads((host.root / "python.said").read_text())
+    assert said["arguments"] == [
+        *("-I", "-B", "-m", "pam_faceid.apps.worker", "--root", str(host.root))
+    ]
+    assert said["environment"].keys() <= {
+        *("ORT_DISABLE_TELEMETRY", "OPENBLAS_NUM_THREADS", "LC_CTYPE")  # the last is Python's own
+    }
+    assert said["blocked"] == 0
+    assert said["leads"]
+    first, *others = said["files"]
     assert first.startswith("socket:")
     assert others == ["/dev/null", "/dev/null"]
 
