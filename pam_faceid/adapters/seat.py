@@ -180,6 +180,19 @@ def has_camera(sys: Path) -> bool:
         return False
 
 
+def plugged_in(sys: Path) -> frozenset[tuple[str, int]]:
+    """Return the video devices that the kernel knows: name, and a number for this plugging in.
+
+    One that is plugged out and in again is another, whatever its name. Opens none.
+    """
+    try:
+        return frozenset(
+            (entry.name, entry.lstat().st_ino) for entry in (sys / "class/video4linux").iterdir()
+        )
+    except OSError:
+        return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class _Process:
     """What `/proc/PID/stat` says.

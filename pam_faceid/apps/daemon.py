@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from pam_faceid.adapters import sandbox
 from pam_faceid.adapters.sandbox.memory import lock_memory
+from pam_faceid.adapters.seat import plugged_in
 from pam_faceid.apps import wiring
 from pam_faceid.apps.door import Door
 from pam_faceid.apps.errands import Mailbox
@@ -138,7 +139,9 @@ class Daemon:
         self._layout = layout
         self._notifier = notifier
         self._settings = SettingsInForce(layout)
-        self._observer = WarmObserver(lambda: start_observer(layout.observer_socket))
+        self._observer = WarmObserver(
+            lambda: start_observer(layout.observer_socket), cameras=lambda: plugged_in(layout.sys)
+        )
         self._selector = selectors.DefaultSelector()
         self._mailbox = Mailbox()
         service = Service(layout, settings=self._settings, look=self._observer.look, one_shot=False)

@@ -156,10 +156,14 @@ class WarmObserver:
 
     Args:
         start: Makes one when there is none.
+        cameras: Tells which are plugged in: it may open only those that were when it started.
     """
 
-    def __init__(self, start: Callable[[], Observer]) -> None:
+    def __init__(
+        self, start: Callable[[], Observer], *, cameras: Callable[[], frozenset[tuple[str, int]]]
+    ) -> None:
         self._start = start
+        self._cameras = cameras
         self._observer: Observer | None = None
         self._serves: tuple[object, ...] = ()
 
@@ -196,7 +200,8 @@ class WarmObserver:
 
     def _ready_for(self, order: Order) -> Observer:
         # It may open no other models and no other camera than those that it was started for.
-        serves = (order.detector, order.embedder, order.camera, bool(order.recording))
+        sees = "recordings" if order.recording else self._cameras()
+        serves = (order.detector, order.embedder, order.camera, sees)
         if self._observer is not None and not (
             self._serves == serves and self._observer.is_waiting()
         ):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from pam_faceid.adapters.cameras.recording import OpenFile
+from pam_faceid.adapters.seat import plugged_in
 from pam_faceid.apps import wiring
 from pam_faceid.apps.observer import SETTLING_SECONDS, Observer, WarmObserver
 from pam_faceid.apps.order import Order
@@ -110,12 +111,19 @@ def honest(order: Order) -> Play:
 
 
 @pytest.fixture
-def warm() -> Iterator[Callable[..., tuple[WarmObserver, Stage]]]:
+def sys(tmp_path: Path) -> Path:
+    """What the kernel knows: one camera."""
+    (tmp_path / "sys/class/video4linux/video0").mkdir(parents=True)
+    return tmp_path / "sys"
+
+
+@pytest.fixture
+def warm(sys: Path) -> Iterator[Callable[..., tuple[WarmObserver, Stage]]]:
     made = []
 
     def make(*plays: Play) -> tuple[WarmObserver, Stage]:
         stage = Stage(*plays)
-        made.append(WarmObserver(stage.start))
+        made.append(WarmObserver(stage.start, cameras=lambda: plugged_in(sys)))
         return made[-1], stage
 
     yield make
@@ -256,13 +264,31 @@ def test_another_camera_needs_another_observer(warm: Warm, order: Order) -> None
                 assert stage.started == expected
 
 
+def test_a_camera_that_was_plugged_in_again_needs_another_observer(
+    warm: Warm, order: Order, sys: Path
+) -> None:
+    """Its node is another file, which the one that is confined to the old file may not open."""
+    observer, stage = warm(honest(order), honest(order), honest(order))
+    with observer.look(order):
+        assert stage.started == 1
+    again = sys / "class/video4linux/again"
+    again.mkdir()
+    again.rename(sys / "class/video4linux/video0")
+    for _ in range(2):
+        with observer.look(order):
+            assert stage.started == 2
+    (sys / "class/video4linux/video1").mkdir()
+    with observer.look(order):
+        assert stage.started == 3, 'which "auto" may mean'
+
+
 def test_a_recordings_files_are_closed_when_no_observer_can_be_had(order: Order) -> None:
     def refuse() -> Observer:
         raise FaceIdError("nobody is there")
 
     fd = os.open(os.devnull, os.O_RDONLY)
     recorded = replace(order, recording=(OpenFile(name="0.png", fd=fd, kind="image"),))
-    with pytest.raises(FaceIdError), WarmObserver(refuse).look(recorded):
+    with pytest.raises(FaceIdError), WarmObserver(refuse, cameras=frozenset).look(recorded):
         pass
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
