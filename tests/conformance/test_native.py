@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conformance.conftest import SANITIZERS, Host
-from tests.conformance.service import Act, Service
+from tests.conformance.service import BOUND_SECONDS, Act, Service
 
 ENTRY_POINTS = {
     "pam_sm_authenticate",
@@ -234,3 +234,37 @@ def test_valgrind_finds_nothing_in_the_start_of_a_worker(host: Host) -> None:
     ended = host.run(before=VALGRIND)
     assert "==" not in ended.output, ended.output
     assert ended.code == "AUTH_ERR"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("client", ["native"], indirect=True)
+def test_real_su_lets_the_face_in_whatever_path_its_caller_has(
+    host: Host, service: Service, tmp_path: Path
+) -> None:
+    """The service that pam_python must never be in: setuid, with its caller's PATH.
+
+    The file is laid over /etc/pam.d/su in a mount namespace that ends with it.
+    """
+    service.says('{"outcome": "match"}')
+    (tmp_path / "python3").write_text("#!/bin/sh\ntouch $0.ran\n")
+    (tmp_path / "python3").chmod(0o755)
+    line = f"auth sufficient {host.client.module} root={host.root}"
+    rest = "auth required pam_deny.so\naccount required pam_permit.so\n"
+    (host.root / "su").write_text(f"{line}\n{rest}")
+    command = (
+        f"mount --bind {host.root}/su /etc/pam.d/su && "
+        f"exec setpriv --reuid nobody --regid nogroup --clear-groups su -c 'id -u' root"
+    )
+    ended = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", command],
+        env={"PATH": f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        timeout=BOUND_SECONDS,
+        check=False,
+    )
+    assert ended.stdout == "0\n", ended.stderr
+    assert service.heard[0][0]["user"] == "root"
+    assert not (tmp_path / "python3.ran").exists()

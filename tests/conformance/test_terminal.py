@@ -193,8 +193,9 @@ def test_before_a_confirmation_the_terminal_is_given_back(
 def test_during_a_confirmation_signals_are_the_hosts(
     seat: Callable[..., Seat], service: Service
 ) -> None:
-    """Ctrl-C at a prompt is for the program that shows it: pamtester dies of it, or of Python's
-    handler for it the hook makes an error. Either way nobody is held.
+    """Ctrl-C at a prompt is for the program that shows it: pamtester dies of it.
+
+    Where pam_python is in it, Python has a handler, and the hook makes an error of what it raises.
     """
     service.says('{"within": 60}', '{"confirm": "Enter?"}', Act.LISTEN)
     sitting = seat()
@@ -204,11 +205,20 @@ def test_during_a_confirmation_signals_are_the_hosts(
 
 
 def _pamtesters(host: Host) -> list[int]:
-    """Host and guard, the oldest first."""
+    """The host, then its guard."""
     listed = subprocess.run(
         ["pgrep", "--full", f"^pamtester {host.name}"], capture_output=True, text=True, check=False
     )
-    return [int(word) for word in listed.stdout.split()]
+    found = [int(word) for word in listed.stdout.split()]
+    # Not by their ids, which start again from low numbers.
+    return sorted(found, key=lambda pid: _parent(pid) in found)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["KILL", "TERM"])
