@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.conformance.conftest import SANITIZERS, Host
+from tests.conformance.conftest import SANITIZERS, USER, Host
 from tests.conformance.service import BOUND_SECONDS, Act, Service
 
 ENTRY_POINTS = {
@@ -268,3 +268,35 @@ def test_real_su_lets_the_face_in_whatever_path_its_caller_has(
     assert ended.stdout == "0\n", ended.stderr
     assert service.heard[0][0]["user"] == "root"
     assert not (tmp_path / "python3.ran").exists()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("client", ["sanitized"], indirect=True)
+@pytest.mark.parametrize("asks", ["service", "worker"])
+def test_threads_of_one_host_ask_side_by_side(
+    host: Host, service: Service, build_folder: Path, asks: str
+) -> None:
+    """No answer goes astray, and no descriptor and no child is left; under the sanitizers."""
+    service.says('{"within": 60}', '{"info": "Looking"}', '{"outcome": "match"}')
+    if asks == "worker":
+        (host.root / "run/pam_faceid/socket").rename(host.root / "run/pam_faceid/elsewhere")
+        host.worker(r"""printf '{"info": "Looking"}\n{"outcome": "match"}\n' >&0""")
+    driver = build_folder / "many_threads"
+    source = Path(__file__).parent / "many_threads.c"
+    flags = ("-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread", *SANITIZERS)
+    subprocess.run(["cc", *flags, source, "-lpam", "-o", driver], check=True)
+    ended = subprocess.run(
+        [driver, host.name, USER, "8", "10"],
+        capture_output=True,
+        text=True,
+        timeout=BOUND_SECONDS,
+        check=False,
+        start_new_session=True,
+    )
+    if asks == "worker":
+        (host.root / "run/pam_faceid/elsewhere").rename(host.root / "run/pam_faceid/socket")
+    assert ended.returncode == 0, ended.stderr
+    accepted, shown, descriptors, child = map(int, ended.stdout.split())
+    assert (accepted, shown) == (80, 80)
+    assert descriptors == 0
+    assert child == -1, "no child at all"
