@@ -46,6 +46,14 @@ def test_every_linked_file_exists(repository: Path) -> None:
     assert dangling == []
 
 
+def test_every_decision_has_a_number_of_its_own(repository: Path) -> None:
+    records = sorted((repository / "docs/adr").glob("*.md"))
+    numbers = [record.name.partition("-")[0] for record in records]
+    assert numbers == [f"{number:04}" for number in range(1, len(records) + 1)]
+    for number, record in zip(numbers, records, strict=True):
+        assert record.read_text().startswith(f"# {number}: ")
+
+
 def test_every_dependency_is_argued_for(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     argued = (repository / "docs/adr/0001-dependencies.md").read_text()
