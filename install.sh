@@ -35,7 +35,7 @@ readonly LOCK=/run/lock/pam_faceid-install
 
 usage() {
     cat <<'TEXT'
-usage: ./install.sh [--demo] [--enable SERVICE]... [--no-daemon] [--dry-run]
+usage: ./install.sh [--demo] [--enable SERVICE]... [--key PLACE] [--no-daemon] [--dry-run]
        ./install.sh --uninstall [--purge [--yes]] [--dry-run]
 
 Installs or upgrades pam_faceid. Templates, the key and an edited configuration are kept. No login
@@ -43,6 +43,8 @@ of this machine changes before --enable or 'faceid-admin pam enable' asks for it
 
   --demo            then enrol one of two portraits and show it through real PAM; cleans up
   --enable SERVICE  then let the face into a PAM service, such as sudo; may be repeated
+  --key PLACE       then keep the template key in a file (as it is by itself), or sealed by systemd
+                    for this machine or its TPM: file, host, tpm2 or host+tpm2
   --no-daemon       without faceidd: each login loads the models anew
   --dry-run         print every action and take none
   --uninstall       take the face out of every PAM service and remove the program
@@ -68,13 +70,20 @@ run() {
 }
 
 read_options() {
-    DEMO=0 DAEMON=1 DRY_RUN=0 UNINSTALL=0 PURGE=0 YES=0 ENABLE=()
+    DEMO=0 DAEMON=1 DRY_RUN=0 UNINSTALL=0 PURGE=0 YES=0 KEY='' ENABLE=()
     while (($#)); do
         case $1 in
             --demo) DEMO=1 ;;
             --enable)
                 (($# > 1)) || die "--enable needs the name of a PAM service, such as sudo"
                 ENABLE+=("$2")
+                shift
+                ;;
+            --key)
+                case ${2-} in
+                    file | host | tpm2 | host+tpm2) KEY=$2 ;;
+                    *) die "--key needs a place: file, host, tpm2 or host+tpm2" ;;
+                esac
                 shift
                 ;;
             --no-daemon) DAEMON=0 ;;
@@ -91,8 +100,8 @@ read_options() {
         shift
     done
     if ((PURGE && !UNINSTALL)); then die "--purge goes with --uninstall"; fi
-    if ((UNINSTALL && (DEMO || !DAEMON || ${#ENABLE[@]}))); then
-        die "--uninstall goes with neither --demo, --enable nor --no-daemon"
+    if ((UNINSTALL && (DEMO || !DAEMON || ${#ENABLE[@]} || ${#KEY}))); then
+        die "--uninstall goes with neither --demo, --enable, --key nor --no-daemon"
     fi
 }
 
@@ -334,6 +343,12 @@ install_everything() {
     if ((!DRY_RUN)); then
         say "Installed $("$ADMIN" --version) in $SECONDS s; $(du -sh "$PROGRAM" | cut -f1)" \
             "in $PROGRAM"
+    fi
+    if [[ $KEY ]]; then
+        run "$ADMIN" key move --to "$KEY"
+    elif [[ -e /dev/tpmrm0 && -e $CONFIGURATION/template.key ]]; then
+        say "This machine has a TPM, which can seal the template key:" \
+            "faceid-admin key move --to host+tpm2"
     fi
     for service in "${ENABLE[@]}"; do run "$ADMIN" pam enable "$service" --yes; done
     if ((DEMO)); then run "$ADMIN" demo; fi

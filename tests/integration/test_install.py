@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -247,6 +248,20 @@ def test_without_a_running_systemd_the_daemon_waits_for_the_next_boot(machine: M
     assert not list(machine.path("/usr/local/lib/systemd/system").glob("faceid*"))
 
 
+def test_the_key_goes_where_the_sysadmin_says(machine: Machine) -> None:
+    machine.install("--key", "host")
+
+    status = json.loads(machine.run("faceid-admin", "key", "status", "--json").stdout)
+    assert status["place"] == "host"
+    assert status["opens"]
+    assert not machine.path("/etc/pam_faceid/template.key").exists()
+
+    machine.install()  # an upgrade leaves it there, and makes no second one
+
+    assert not machine.path("/etc/pam_faceid/template.key").exists()
+    machine.works()
+
+
 def test_an_upgrade_hands_templates_and_logs_to_the_keeper(machine: Machine) -> None:
     """Versions before the daemon left them with root and the user who looks."""
     template = "/etc/pam_faceid/templates/alice.template"
@@ -303,6 +318,7 @@ def test_another_system_is_refused_and_told_what_is_missing(machine: Machine) ->
         (("--purge",), "goes with --uninstall"),
         (("--uninstall", "--demo"), "neither"),
         (("--uninstall", "--no-daemon"), "nor --no-daemon"),
+        (("--key", "drawer"), "needs a place"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
