@@ -16,7 +16,14 @@ import pytest
 
 from pam_faceid.apps import wiring
 from tests.integration.conftest import *  # noqa: F403 - its fixtures
-from tests.integration.conftest import BOUND_SECONDS, Ended, Machine
+from tests.integration.conftest import (
+    BOUND_SECONDS,
+    Account,
+    Ended,
+    Machine,
+    Program,
+    new_machine,
+)
 
 FILE_CALLS = (
     "openat,newfstatat,read,pread64,write,fsync,rename,linkat,unlink,unlinkat,flock,mkdir,close"
@@ -138,13 +145,14 @@ class Struck:
     def __init__(
         self,
         machine: Machine,
-        portraits: tuple[Path, Path],
+        enrolled: Machine,
+        stranger: Path,
         server: Callable[[Machine], Embedded] = Embedded,
     ) -> None:
         self.machine = machine
-        machine.show(portraits[0])
-        machine.enrol(portraits[0])
-        machine.show(portraits[1])
+        for place in ("key_file", "templates", "state"):
+            _copy(getattr(enrolled.layout, place), getattr(machine.layout, place))
+        machine.show(stranger)
         self._camera = machine.layout.config_file.read_text()
         self.look_for(PATIENT_SECONDS)
         assert not machine.authenticate("wrong").accepted
@@ -224,11 +232,31 @@ class Struck:
         assert self.charges() == charged + 1
 
 
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file or a folder with its owners, in place of what is there."""
+    subprocess.run(["rm", "-rf", target], check=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", source, target], check=True)
+
+
+@pytest.fixture(scope="session")
+def enrolled(
+    account: Account, program: Program, models_copy: Path, portraits: tuple[Path, Path]
+) -> Iterator[Machine]:
+    """Where the person was enrolled, once for all."""
+    with new_machine(account, program, models_copy) as machine:
+        machine.enrol(portraits[0])
+        yield machine
+
+
 @pytest.fixture(params=[Embedded, Served], ids=["embedded", "daemon"])
 def struck(
-    request: pytest.FixtureRequest, machine: Machine, portraits: tuple[Path, Path]
+    request: pytest.FixtureRequest,
+    machine: Machine,
+    enrolled: Machine,
+    portraits: tuple[Path, Path],
 ) -> Struck:
-    return Struck(machine, portraits, request.param)
+    return Struck(machine, enrolled, portraits[1], request.param)
 
 
 @contextlib.contextmanager

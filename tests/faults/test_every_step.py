@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.conftest import FILE_CALLS, STAGES, TALK_CALLS, Embedded, Stage, Struck, several
+from tests.faults.conftest import FILE_CALLS, STAGES, TALK_CALLS, Stage, Struck, several
 from tests.integration.conftest import new_machine
 
 if TYPE_CHECKING:
@@ -72,12 +72,13 @@ def test_a_process_stopped_at_any_step_costs_at_most_the_face(
     account: Account,
     program: Program,
     models_copy: Path,
+    enrolled: Machine,
     portraits: tuple[Path, Path],
     stage: Stage,
 ) -> None:
     """SIGSTOP: the host goes on at its deadline, and kills what is stopped."""
     with several(STOPPED_AT_ONCE, lambda: new_machine(account, program, models_copy)) as machines:
-        all_struck = [Struck(machine, portraits, Embedded) for machine in machines]
+        all_struck = [Struck(machine, enrolled, portraits[1]) for machine in machines]
         steps = all_struck[0].steps(stage, EVERY_CALL)
         idle: SimpleQueue[Struck] = SimpleQueue()
         for struck in all_struck:
