@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
+# A shell that starts the tests in the background has these ignored, and so have the programs under
+# test, which must die of a Ctrl-C.
+KEYBOARD_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    for number in KEYBOARD_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, handler)
 
 
 def _absent(reason: str) -> None:
