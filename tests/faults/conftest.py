@@ -25,9 +25,7 @@ from tests.integration.conftest import (
     new_machine,
 )
 
-FILE_CALLS = (
-    "openat,newfstatat,read,pread64,write,fsync,rename,linkat,unlink,unlinkat,flock,mkdir,close"
-)
+FILE_CALLS = "openat,read,pread64,write,fsync,rename,linkat,unlink,unlinkat,flock,mkdir"
 TALK_CALLS = "sendto,sendmsg,recvfrom,recvmsg,fork,vfork,clone,clone3,socketpair,setresuid"
 SETTINGS = """
 [matching]

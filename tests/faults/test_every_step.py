@@ -27,16 +27,13 @@ EVERY_CALL = {*FILE_CALLS.split(","), *TALK_CALLS.split(",")}
 FAULTS = {
     "killed": ("signal=KILL", EVERY_CALL),
     # Of the errors, those calls at which Linux can answer them.
-    "EIO": (
-        "error=EIO",
-        {"openat", "newfstatat", "read", "pread64", "write", "fsync", "rename", "close"},
-    ),
+    "EIO": ("error=EIO", {"openat", "read", "pread64", "write", "fsync", "rename"}),
     "ENOSPC": ("error=ENOSPC", {"openat", "write", "fsync", "rename", "linkat", "mkdir"}),
     "EMFILE": ("error=EMFILE", {"openat", "socketpair"}),
     "ENOMEM": (
         "error=ENOMEM",
         {
-            *("openat", "newfstatat", "read", "write", "flock", "rename", "mkdir"),
+            *("openat", "read", "write", "flock", "rename", "mkdir"),
             *("fork", "vfork", "clone", "clone3", "sendto", "sendmsg", "recvfrom", "recvmsg"),
         },
     ),
