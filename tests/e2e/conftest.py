@@ -31,7 +31,7 @@ def run(*command: str) -> None:
 
 def told(what: str) -> None:
     """A measurement for the reader: `pytest -s` shows it."""
-    print(f"\n    {what}", end="")
+    print(f"\n    {what}", end="", flush=True)
 
 
 def wait_for(what: Callable[[], object]) -> None:
