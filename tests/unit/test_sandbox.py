@@ -274,6 +274,30 @@ def test_a_busy_camera_is_no_fault_of_a_confined_keeper() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_a_camera_that_may_be_opened_may_be_asked() -> None:
+    """Landlock holds ioctls on devices back from version 5 on, apart from reading and writing."""
+    ended = run("""
+        import errno, fcntl, os
+        from pam_faceid.adapters.sandbox import landlock
+        VIDIOC_QUERYCAP = 0x80685600
+        landlock.restrict(
+            [
+                landlock.Grant(["/dev/null"], landlock.DEVICE),
+                landlock.Grant(["/dev/zero"], landlock.READ),
+            ],
+            may_signal=False,
+        )
+        no_camera = errno.ENOTTY  # says the driver, so the question came through
+        for device, since_5 in (("/dev/null", no_camera), ("/dev/zero", errno.EACCES)):
+            expected = since_5 if landlock.version() >= 5 else no_camera
+            try:
+                fcntl.ioctl(os.open(device, os.O_RDONLY), VIDIOC_QUERYCAP, bytearray(104))
+            except OSError as error:
+                assert error.errno == expected, (device, error)
+    """)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_another_architectures_call_ends_the_process() -> None:
     """On x86_64 a call through int 0x80 has other numbers: 20 is writev or getpid."""
     if os.uname().machine != "x86_64":
