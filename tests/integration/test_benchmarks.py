@@ -254,8 +254,9 @@ def test_latency_says_which_interpreter_cannot_serve(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.root
-def test_endurance_decides_each_attempt_rightly(capsys: pytest.CaptureFixture[str]):
-    assert endurance.main(["--attempts", "10", "--json"]) == 0
+def test_endurance_decides_each_attempt_rightly(program, capsys: pytest.CaptureFixture[str]):
+    python = str(program.python)
+    assert endurance.main(["--attempts", "10", "--json", "--python", python]) == 0
     endured = json.loads(capsys.readouterr().out)["endured"]
     assert endured["decided"] == {"enrolled, accepted": 8, "stranger, non_match": 2}
     assert endured["wrong"] == 0
@@ -263,8 +264,9 @@ def test_endurance_decides_each_attempt_rightly(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.root
-def test_a_warm_login_is_measured_beside_its_floors(capsys: pytest.CaptureFixture[str]):
-    assert latency.main(["--only", "warm", "--runs", "3", "--json"]) == 0
+def test_a_warm_login_is_measured_beside_its_floors(program, capsys: pytest.CaptureFixture[str]):
+    python = str(program.python)
+    assert latency.main(["--only", "warm", "--runs", "3", "--json", "--python", python]) == 0
     lines = {line["what"]: line for line in json.loads(capsys.readouterr().out)["lines"]}
     assert lines["sudo, native client, face"]["floor"] == lines["sudo, pam_permit"]["measured"]
     assert lines["faceidd, models dropped (PSS)"]["measured"] > 5.0
