@@ -276,6 +276,13 @@ def test_a_video_is_read_frame_by_frame(tmp_path: Path) -> None:
     assert np.allclose(means, [2 * number for number in range(30)], atol=2)
 
 
+def test_what_one_video_is_read_with_holds_for_no_other(tmp_path: Path) -> None:
+    """OpenCV takes options from the environment, where they would spoil whatever is read next."""
+    path = write_video(tmp_path / "clip.avi", frames=3)
+    assert load(path)
+    assert cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).isOpened()
+
+
 def test_a_video_is_thinned_to_the_wanted_rate(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi", frames=60, rate=30.0)
     source = Recording(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pam_faceid.adapters.cameras.images import check_size, shrink
 from pam_faceid.core.errors import CameraError
 
+_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # What a video names inside must not be opened, nor a format be guessed that is not meant.
 _NOTHING_ELSE: Final = "protocol_whitelist;fd|format_whitelist;avi,mov,matroska"
 _USUAL_RATE: Final = 30.0  # of a video that does not tell its own
@@ -47,8 +48,11 @@ def video_frames(
     os.lseek(fd, 0, os.SEEK_SET)
     # FFmpeg reads the descriptor itself. Handed a Python stream, OpenCV 4 would call it without
     # holding the interpreter's lock, and crash where it raises.
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"fd;{fd}|{_NOTHING_ELSE}"
-    capture = cv2.VideoCapture("fd:", cv2.CAP_FFMPEG)
+    os.environ[_OPTIONS] = f"fd;{fd}|{_NOTHING_ELSE}"
+    try:
+        capture = cv2.VideoCapture("fd:", cv2.CAP_FFMPEG)
+    finally:
+        del os.environ[_OPTIONS]  # of this video alone
     try:
         yield from _decoded(capture, name=name, wanted_rate=frames_per_second)
     finally:
