@@ -134,6 +134,17 @@ class Bed:
         """Milliseconds of the last call of the timed hook."""
         return float(self.note.read_text()) * 1e3
 
+    def audit_bytes(self) -> int:
+        """How long the audit log is; 0 when there is none."""
+        return self.layout.audit_log.stat().st_size if self.layout.audit_log.exists() else 0
+
+    def outcome_since(self, size: int) -> str:
+        """The last outcome recorded since the log was so long."""
+        with self.layout.audit_log.open("rb") as file:
+            file.seek(size)
+            lines = file.read().splitlines()
+        return parse_line(lines[-1])["outcome"] if lines else "not recorded"
+
     def last_audit(self) -> dict[str, str]:
         """The newest line of the audit log."""
         return parse_line(self.layout.audit_log.read_bytes().splitlines()[-1])

@@ -91,6 +91,7 @@ def endure(bed: Bed, served: Served, service: str, *, attempts: int) -> Endured:
     samples = []
     looks = {round(attempts * step / 10) for step in range(1, 11)} | {min(SETTLING, attempts)}
     shown = True
+    recorded = bed.audit_bytes()
     for number in report.progress(range(1, attempts + 1), label="attempts"):
         enrolled = number % EVERY != 0
         if enrolled is not shown:
@@ -98,7 +99,8 @@ def endure(bed: Bed, served: Served, service: str, *, attempts: int) -> Endured:
             shown = enrolled
         accepted, _ = bed.pamtester(service)
         who = "enrolled" if enrolled else "stranger"
-        decided[f"{who}, {'accepted' if accepted else bed.last_audit()['outcome']}"] += 1
+        decided[f"{who}, {'accepted' if accepted else bed.outcome_since(recorded)}"] += 1
+        recorded = bed.audit_bytes()
         if number in looks:
             samples.append(
                 Sample(number, served.resident(), served.descriptors(), served.observers())
