@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +53,10 @@ def hostile_crowd(daemon: Daemon) -> Iterator[list[subprocess.Popen[bytes]]]:
     account = daemon.machine.account
     crowd = [
         subprocess.Popen(
-            [sys.executable, "-I", "-c", DEEDS, daemon.socket, account.name, str(number % 5)],
+            [
+                *(daemon.machine.program.python, "-I", "-c", DEEDS),
+                *(daemon.socket, account.name, str(number % 5)),
+            ],
             user=account.uid,
             stdout=subprocess.PIPE,
         )
