@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -27,6 +28,19 @@ def wait_until(true: Callable[[], object], what: str) -> None:
     while not true():
         assert time.monotonic() < deadline, f"not within {BOUND_SECONDS} s: {what}"
         time.sleep(0.01)
+
+
+def kill(pid: int) -> None:
+    """Kill a process that need not be a child, and wait until nothing of it is left but its name.
+
+    Its sockets stay open for as long as its last thread takes to end.
+    """
+    process = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        assert select.select([process], [], [], BOUND_SECONDS)[0], f"{pid} does not die"
+    finally:
+        os.close(process)
 
 
 class Client:
@@ -112,9 +126,12 @@ class Daemon:
             yield client
 
     def authenticate(self, user: str = "", *, uid: int = 0) -> str | None:
-        """Ask, and wait for the outcome."""
+        """Ask, and wait for the outcome and for the look to be over."""
         with self.client(user, uid=uid) as client:
-            return client.outcome()
+            outcome = client.outcome()
+            # The outcome is sent while the observer is still looking; the daemon hangs up after.
+            assert outcome is None or client.receive() is None
+            return outcome
 
     def observers(self) -> list[int]:
         """The observers that it has started."""

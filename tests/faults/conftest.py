@@ -203,6 +203,8 @@ class Struck:
         self.fresh()
         assert not self.server.authenticate("wrong").accepted
         calls = self.calls()
+        attempt = self.machine.audit()[-1]
+        assert attempt["outcome"] == "non_match", f"disturbed without a fault: {attempt}"
         assert calls, f"nothing happens in stage {stage.name}"
         return [
             (call, number)

@@ -29,8 +29,14 @@ pytestmark = pytest.mark.root
 Portraits = tuple[Path, Path]
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 WHERE_FILES_ARE_LEFT = ("tmp", "var/tmp", "var/log", "dev/shm", "home", "root")
-SHUT_IN = f"""left=$1; shift
-for at in {" ".join(WHERE_FILES_ARE_LEFT)}; do mount --bind "$left/$at" "/$at" || exit; done
+# The checkout, which may lie in one of these places, stays where it is.
+SHUT_IN = f"""set -e
+left=$1 checkout=$2; shift 2
+mkdir -p "$left/checkout"
+mount --bind "$checkout" "$left/checkout"
+for at in {" ".join(WHERE_FILES_ARE_LEFT)}; do mount --bind "$left/$at" "/$at"; done
+mkdir -p "$checkout"
+mount --bind "$left/checkout" "$checkout"
 exec "$@"
 """
 
@@ -123,7 +129,7 @@ def test_a_service_that_waits_for_the_next_attempt_holds_nothing_of_the_last(
 
 
 def test_an_attempt_leaves_no_biometrics_in_any_file(
-    machine: Machine, portraits: Portraits
+    machine: Machine, portraits: Portraits, repository: Path
 ) -> None:
     """With folders of its own where programs leave files, so that it is known who left them."""
     machine.show(portraits[0])
@@ -140,7 +146,7 @@ def test_an_attempt_leaves_no_biometrics_in_any_file(
         [*admin, "--root", machine.layout.root, "verify", machine.account.name, "--json"],
     ):
         ended = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", SHUT_IN, "sh", left, *command],
+            ["unshare", "--mount", "sh", "-c", SHUT_IN, "sh", left, repository, *command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=BOUND_SECONDS,

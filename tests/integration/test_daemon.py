@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.daemons import PATIENT, WAITING, Client, Daemon, configure, running, wait_until
+from tests.daemons import PATIENT, WAITING, Client, Daemon, configure, kill, running, wait_until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Machine
@@ -154,7 +154,7 @@ def test_ctrl_c_lets_the_running_attempt_end_too(daemon: Daemon) -> None:
 def test_an_observer_killed_between_attempts_is_replaced(daemon: Daemon) -> None:
     assert daemon.authenticate() == "match"
     (observer,) = daemon.observers()
-    os.kill(observer, signal.SIGKILL)
+    kill(observer)
     assert daemon.authenticate() == "match"
     assert observer not in daemon.observers()
 

@@ -21,6 +21,16 @@ RECORDINGS = Path("/srv/recordings")
 PORTRAITS = CHECKOUT / "pam_faceid/demo/portraits"
 PYTHON = "/opt/pam_faceid/current/bin/python"
 SUDO = ("runuser", "-u", USER, "--", "sudo", "-k", "-S", "-p", "PROMPT", "id", "-u")
+# Asks for a user, and waits until the daemon hangs up: the look is over by then.
+ASK = """
+import json, socket, sys
+request = {"op": "authenticate", "user": sys.argv[1], "service": "sudo"}
+with socket.socket(socket.AF_UNIX) as service:
+    service.connect("/run/pam_faceid/socket")
+    service.sendall(json.dumps(request).encode() + b"\\n")
+    while service.recv(4096):
+        pass
+"""
 RECORD = """
 import sys
 from pathlib import Path
@@ -91,6 +101,10 @@ class Bed:
         sudo.stdin.close()
         sudo.stdin = None
         return sudo
+
+    def look_to_the_end(self) -> None:
+        """Have the user looked at; sudo goes on while the observer still looks, this does not."""
+        self.run("/usr/bin/python3", "-c", ASK, USER)
 
     def state(self, unit: str) -> str:
         """Return the unit's ActiveState."""
