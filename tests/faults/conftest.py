@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -74,23 +75,19 @@ STAGES = [
 
 
 class Embedded:
-    """Each attempt has a worker of its own, which strace starts."""
+    """Each attempt has a worker of its own."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._program = machine.layout.root / "python"
+        self.program = machine.layout.root / "python"
 
-    def trace(self, options: str, traces: Path) -> None:
-        """Have every process from now on start under strace."""
-        # -DDD: the tracer is nobody's child, so whoever kills the traced does not kill it.
-        self._program.write_text(
-            f"#!/bin/sh\nexec strace -DDD -f --seccomp-bpf -qq -o {traces}/$$ {options} "
-            f'{self._machine.program.python} "$@"\n'
-        )
-        self._program.chmod(0o755)
-        self._machine.write_service(python=self._program)
+    def start_through(self, command: str) -> None:
+        """Have every process from now on started by a command, which gets it as arguments."""
+        self.program.write_text(f'#!/bin/sh\nexec {command} {self._machine.program.python} "$@"\n')
+        self.program.chmod(0o755)
+        self._machine.write_service(python=self.program)
 
-    def untraced(self) -> None:
+    def start_plainly(self) -> None:
         self._machine.write_service()
 
     def authenticate(self, password: str) -> Ended:
@@ -98,19 +95,19 @@ class Embedded:
 
 
 class Served(Embedded):
-    """Each attempt has a daemon of its own, which strace starts; there is no worker behind it."""
+    """Each attempt has a daemon of its own; there is no worker behind it."""
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
         self._python = machine.program.python
         machine.write_service(python=Path("/bin/false"))
 
-    def trace(self, options: str, traces: Path) -> None:
-        super().trace(options, traces)
-        self._python = self._program
+    def start_through(self, command: str) -> None:
+        super().start_through(command)
+        self._python = self.program
         self._machine.write_service(python=Path("/bin/false"))
 
-    def untraced(self) -> None:
+    def start_plainly(self) -> None:
         self._python = self._machine.program.python
         self._machine.write_service(python=Path("/bin/false"))
 
@@ -157,6 +154,7 @@ class Struck:
         self._kept = machine.layout.root / "kept"
         shutil.copytree(machine.layout.state, self._kept)
         self._traces = machine.layout.root / "traces"
+        self._readings = machine.layout.root / "readings"
         self.server = server(machine)
 
     def look_for(self, seconds: int) -> None:
@@ -185,7 +183,11 @@ class Struck:
         self._traces.mkdir()
         paths = " ".join(f"-P {path}" for path in stage.files(self.machine))
         injection = "" if inject is None else f"-e inject={inject}"
-        self.server.trace(f"{paths} -e trace={stage.calls} {injection}", self._traces)
+        # -DDD: the tracer is nobody's child, so whoever kills the traced does not kill it.
+        self.server.start_through(
+            f"strace -DDD -f --seccomp-bpf -qq -o {self._traces}/$$ {paths} "
+            f"-e trace={stage.calls} {injection}"
+        )
 
     def calls(self) -> Counter[str]:
         """Most often that one thread made each call in the attempts since `strike`."""
@@ -213,6 +215,31 @@ class Struck:
             for number in range(1, calls[call] + 1)
         ]
 
+    def jump(self, library: Path, clock: int, *, at: int, seconds: int) -> None:
+        """Have a clock jump at one of its readings in every attempt from now on.
+
+        Args:
+            library: Made from clock_jump.c.
+            clock: One of `time.CLOCK_*`.
+        """
+        self._readings.unlink(missing_ok=True)
+        self.server.start_through(
+            f"env LD_PRELOAD={library} JUMP_CLOCK={clock} JUMP_AT={at} JUMP_BY={seconds} "
+            f"JUMP_READINGS={self._readings}"
+        )
+
+    def readings(self) -> int:
+        """How often the keepers since `jump` have read that clock."""
+        self.machine.wait_for_processes(0)
+        return int.from_bytes(self._readings.read_bytes(), sys.byteorder)
+
+    def readings_undisturbed(self, library: Path, clock: int) -> int:
+        """How often the keeper of an attempt in which nothing jumps reads a clock."""
+        self.jump(library, clock, at=0, seconds=0)
+        self.fresh()
+        assert not self.server.authenticate("wrong").accepted
+        return self.readings()
+
     def check(self, step: str) -> None:
         """Authenticate with the right password, and see that nothing was harmed."""
         charged = self.fresh()
@@ -224,7 +251,7 @@ class Struck:
 
     def check_undisturbed(self) -> None:
         """See that the next attempt is as ever."""
-        self.server.untraced()
+        self.server.start_plainly()
         self.look_for(PATIENT_SECONDS)
         self.check("after all faults")
         charged = self.fresh()
@@ -247,6 +274,29 @@ def enrolled(
     with new_machine(account, program, models_copy) as machine:
         machine.enrol(portraits[0])
         yield machine
+
+
+@pytest.fixture(scope="session")
+def clock_jump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library made from clock_jump.c."""
+    library = tmp_path_factory.mktemp("clock") / "clock_jump.so"
+    source = Path(__file__).with_name("clock_jump.c")
+    subprocess.run(
+        [
+            "gcc",
+            "-std=c11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            "-o",
+            library,
+            source,
+        ],
+        check=True,
+    )
+    return library
 
 
 @pytest.fixture(params=[Embedded, Served], ids=["embedded", "daemon"])

@@ -8,6 +8,8 @@ right one is accepted, no record is torn, no charge is lost and no process is le
 
 from __future__ import annotations
 
+import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -40,6 +42,7 @@ FAULTS = {
 }
 STOPPED_AT_ONCE = 8  # they wait for deadlines
 STOPPED_SECONDS = 2
+YEAR_SECONDS = 365 * 24 * 3600
 
 
 def by_name(stage: Stage) -> str:
@@ -95,6 +98,41 @@ def test_a_process_stopped_at_any_step_costs_at_most_the_face(
             for done in [pool.submit(stop, step) for step in steps]:
                 done.result()
         all_struck[0].check_undisturbed()
+
+
+@pytest.mark.parametrize("clock", [time.CLOCK_REALTIME, time.CLOCK_BOOTTIME])
+def test_the_clock_jumps_when_it_is_told_to(struck: Struck, clock_jump: Path, clock: int) -> None:
+    """Or the test below would prove nothing."""
+    struck.jump(clock_jump, clock, at=3, seconds=YEAR_SECONDS)
+    read = f"import time; print(*(time.clock_gettime({clock}) for _ in range(4)))"
+    ended = subprocess.run(
+        [struck.server.program, "-I", "-c", read], capture_output=True, text=True, check=True
+    )
+    first, *later = map(float, ended.stdout.split())
+    jumped = [each - first > YEAR_SECONDS / 2 for each in later]
+    assert (jumped, struck.readings()) == ([False, True, True], 4)
+
+
+@pytest.mark.parametrize(
+    ("clock", "seconds"),
+    [
+        (time.CLOCK_REALTIME, -10 * YEAR_SECONDS),
+        (time.CLOCK_REALTIME, 10 * YEAR_SECONDS),
+        (time.CLOCK_BOOTTIME, YEAR_SECONDS),
+    ],
+    ids=["set back", "set ahead", "suspended"],
+)
+def test_a_clock_that_jumps_at_any_reading_costs_at_most_the_face(
+    struck: Struck, clock_jump: Path, clock: int, seconds: int
+) -> None:
+    """A jump can be noticed by nothing but a reading, so these are its steps."""
+    readings = struck.readings_undisturbed(clock_jump, clock)
+    assert readings > 0
+    for number in range(1, readings + 1):
+        struck.jump(clock_jump, clock, at=number, seconds=seconds)
+        struck.check(f"reading {number} of {readings}")
+        assert struck.readings() >= number
+    struck.check_undisturbed()
 
 
 def test_a_slow_disk_costs_time_and_nothing_else(
