@@ -19,7 +19,7 @@ from pam_faceid.apps.admin.__main__ import COMMANDS, cli
 from pam_faceid.apps.admin.context import ExitCode
 from pam_faceid.core.config import Config
 
-PAGES = ("faceid-admin.8", "pam_faceid.8", "pam_faceid.toml.5")
+PAGES = ("faceid-admin.8", "faceidd.8", "pam_faceid.8", "pam_faceid.toml.5")
 
 
 @pytest.mark.parametrize("name", PAGES)
