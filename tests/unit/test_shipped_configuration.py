@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pam_faceid.apps.observing import LASTING_ENVIRONMENT
 from pam_faceid.core.config import (
     DEFAULT_TARGET_FMR,
     Config,
@@ -63,3 +64,10 @@ def test_every_setting_is_documented(documented: dict[str, Any], shipped: str) -
 def test_no_line_in_force_makes_the_hook_parse_the_file(shipped: str) -> None:
     """The hook reads the file before it starts the worker, and parses it only for `enabled`."""
     assert not [line for line in shipped.splitlines() if "enabled" in line.partition("#")[0]]
+
+
+def test_an_observer_starts_the_same_under_systemd_and_without_it(repository: Path) -> None:
+    unit = (repository / "etc/systemd/faceid-observer@.service").read_text()
+    lines = re.findall(r"^Environment=(.*)$", unit, re.MULTILINE)
+    given = dict(pair.split("=", 1) for line in lines for pair in line.split())
+    assert given == LASTING_ENVIRONMENT
