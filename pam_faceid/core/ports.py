@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -80,6 +80,16 @@ class TemplateStore(Protocol):
 
         Raises:
             VaultError: It exists and `replace` is false, or it cannot be written.
+        """
+
+    def update(
+        self, user: str, uid: int, change: Callable[[ReferenceTemplate], ReferenceTemplate]
+    ) -> ReferenceTemplate:
+        """Replace one template by what `change` makes of it, and return that.
+
+        Raises:
+            NotEnrolledError: There is none.
+            VaultError: It must not be believed, or cannot be written; it is as it was.
         """
 
     def remove(self, user: str) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 UNIT_NORM_TOLERANCE: Final = 1e-3
 
+DEFAULT_LOOK: Final = "default"  # of a person who was enrolled without naming one
+MAX_LOOK_NAME: Final = 32
+
 
 class Outcome(str, Enum):
     """How an authentication ended. The values are the words of the wire protocol."""
@@ -49,6 +52,16 @@ class Refusal(str, Enum):
     BLURRED = "blurred"
     TOO_DARK = "too_dark"
     TOO_BRIGHT = "too_bright"
+
+
+class Pose(str, Enum):
+    """How the head is held, left and right as the person has them. `core.poses` tells it."""
+
+    STRAIGHT = "straight"
+    LEFT = "left"
+    RIGHT = "right"
+    UP = "up"
+    DOWN = "down"
 
 
 class Spectrum(str, Enum):
@@ -186,6 +199,11 @@ class Observation:
             raise FaceIdError("an observation is either refused or has an embedding")
 
 
+def is_look(name: str) -> bool:
+    """Whether a look may be called so: 1 to 32 characters that print, no space at an end."""
+    return 0 < len(name) <= MAX_LOOK_NAME and name.isprintable() and name == name.strip()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
     """One enrolled embedding of a person.
@@ -195,12 +213,16 @@ class Reference:
         enrolled_at: Seconds since the epoch.
         quality: Of the sample it was made from.
         source: What it was made from: a camera's name or a file's name, for `show-user`.
+        look: How the person looked, by the name that it was given: "glasses".
+        pose: How the head was held, told from the five points beside the person's straight look.
     """
 
     embedding: Embedding
     enrolled_at: float
     quality: SampleQuality
     source: str
+    look: str = DEFAULT_LOOK
+    pose: Pose = Pose.STRAIGHT
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pam_faceid.adapters.vault.keys import KeyFile
-from pam_faceid.adapters.vault.sealing import seal, unseal
+from pam_faceid.adapters.vault.sealing import FORMAT_VERSION, OLDEST_VERSION, seal, unseal
 from pam_faceid.adapters.vault.templates import SealedTemplateStore, check_user_name, template_path
 from pam_faceid.core.errors import VaultError
 from tests.fuzz.harness import EXAMPLES, SECONDS
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors" / "templates"
-GOOD = (VECTORS / "good-one.template").read_bytes()
+VERSIONS = range(OLDEST_VERSION, FORMAT_VERSION + 1)
+GOOD = (VECTORS / "good-2-one.template").read_bytes()
 KEY = bytes(range(32))
 MODEL = "sface@0ba9fbfa01b5"
 
@@ -43,11 +44,14 @@ values = st.recursive(
 QUALITY = dict.fromkeys(
     ("size_px", "yaw", "pitch", "roll_degrees", "sharpness", "brightness", "contrast"), 1.0
 )
+reference = {"enrolled_at": st.floats(), "quality": st.just(QUALITY), "source": st.text()}
+newer_reference = {
+    **reference,
+    "look": st.just("glasses") | st.text(),
+    "pose": st.just("left") | st.text(),
+}
 references = st.lists(
-    st.fixed_dictionaries(
-        {"enrolled_at": st.floats(), "quality": st.just(QUALITY), "source": st.text()}
-    ),
-    max_size=3,
+    st.fixed_dictionaries(reference) | st.fixed_dictionaries(newer_reference), max_size=3
 )
 bodies = st.fixed_dictionaries(
     {
@@ -106,13 +110,17 @@ def test_a_changed_template_is_never_a_template(
 
 
 @fuzzed
-@given(body=st.binary(max_size=500) | values.map(msgspec.msgpack.encode))
-@example(body=b"\x91" * 100_000)
-@example(body=b"\x81\xa1x" * 100_000)
+@given(
+    body=st.binary(max_size=500) | values.map(msgspec.msgpack.encode),
+    version=st.sampled_from(VERSIONS),
+)
+@example(body=b"\x91" * 100_000, version=2)
+@example(body=b"\x81\xa1x" * 100_000, version=2)
 def test_a_sealed_body_of_anything_is_never_a_template(
-    store: SealedTemplateStore, tmp_path: Path, body: bytes
+    store: SealedTemplateStore, tmp_path: Path, body: bytes, version: int
 ) -> None:
-    place(tmp_path, seal(body, key=KEY, user="alice", uid=1000, model_id=MODEL))
+    sealed = seal(body, key=KEY, user="alice", uid=1000, model_id=MODEL, version=version)
+    place(tmp_path, sealed)
     with pytest.raises(VaultError):
         store.load("alice", 1000)
 
@@ -126,12 +134,13 @@ def encodable(body: dict[str, object]) -> bool:
 
 
 @fuzzed
-@given(body=bodies.filter(encodable))
+@given(body=bodies.filter(encodable), version=st.sampled_from(VERSIONS))
 def test_a_body_of_the_right_fields_and_random_values_is_never_a_template(
-    store: SealedTemplateStore, tmp_path: Path, body: dict[str, object]
+    store: SealedTemplateStore, tmp_path: Path, body: dict[str, object], version: int
 ) -> None:
     """At random, a vector of unit length does not happen."""
-    sealed = seal(msgspec.msgpack.encode(body), key=KEY, user="alice", uid=1000, model_id=MODEL)
+    packed = msgspec.msgpack.encode(body)
+    sealed = seal(packed, key=KEY, user="alice", uid=1000, model_id=MODEL, version=version)
     place(tmp_path, sealed)
     with pytest.raises(VaultError):
         store.load("alice", 1000)
@@ -143,12 +152,14 @@ def test_a_body_of_the_right_fields_and_random_values_is_never_a_template(
     user=st.text(st.characters(max_codepoint=127), min_size=1, max_size=255),
     uid=st.integers(0, 2**32 - 1),
     model_id=st.text(st.characters(max_codepoint=127), min_size=1, max_size=255),
+    version=st.sampled_from(VERSIONS),
 )
 def test_whatever_fits_the_envelope_comes_back(
-    body: bytes, user: str, uid: int, model_id: str
+    body: bytes, user: str, uid: int, model_id: str, version: int
 ) -> None:
-    sealed = seal(body, key=KEY, user=user, uid=uid, model_id=model_id)
-    assert unseal(sealed, key=KEY, user=user, uid=uid, origin="FILE") == (model_id, body)
+    sealed = seal(body, key=KEY, user=user, uid=uid, model_id=model_id, version=version)
+    opened = unseal(sealed, key=KEY, user=user, uid=uid, origin="FILE")
+    assert opened == (version, model_id, body)
 
 
 @fuzzed

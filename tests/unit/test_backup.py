@@ -6,6 +6,7 @@ import dataclasses
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,9 +22,11 @@ from pam_faceid.adapters.vault.backup import (
     seal_backup,
 )
 from pam_faceid.core.errors import VaultError
+from pam_faceid.core.types import DEFAULT_LOOK, Pose
 from tests.unit.test_templates import assert_same, template
 
 PASSPHRASE = "correct horse battery staple"
+VERSION_1 = Path(__file__).resolve().parent.parent / "vectors/backups/version-1.backup"
 CHEAP = Cost(passes=1, lanes=1, kibibytes=8)
 PASSES, KIBIBYTES, SALT, CHECK, NONCE, SIZE, BODY = 10, 18, 22, 38, 46, 58, 62
 
@@ -105,9 +108,24 @@ def test_a_forger_who_mends_the_checksum_is_named(at: int, why: str) -> None:
         opened(fitting_checksum(flipped(sealed(), at)))
 
 
-def test_another_version_is_named() -> None:
-    with pytest.raises(VaultError, match="has format 2"):
-        opened(MAGIC + struct.pack(">H", 2) + sealed()[10:])
+@pytest.mark.parametrize("version", [0, 3, 65535])
+def test_another_version_is_named(version: int) -> None:
+    with pytest.raises(VaultError, match=f"has format {version}"):
+        opened(MAGIC + struct.pack(">H", version) + sealed()[10:])
+
+
+def test_a_backup_of_version_1_opens_with_one_look_and_the_poses_that_were_measured() -> None:
+    """The file was written by the program as it was before looks."""
+    backup = opened(VERSION_1.read_bytes())
+    assert [found.user for found in backup.templates] == ["alice", "bob"]
+    before = template()
+    as_it_was = dataclasses.replace(
+        before,
+        references=tuple(
+            dataclasses.replace(r, look=DEFAULT_LOOK, pose=Pose.STRAIGHT) for r in before.references
+        ),
+    )
+    assert_same(dataclasses.replace(backup.templates[1], user="alice"), as_it_was)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pam_faceid.adapters.vault.sealing import seal, unseal, wipe
+from pam_faceid.adapters.vault.sealing import FORMAT_VERSION, reseal, seal, unseal, wipe
 from pam_faceid.core.errors import VaultError
 
 KEY = bytes(range(32))
@@ -20,8 +20,8 @@ def sealed() -> bytes:
 
 
 def opened(data: bytes, *, key: bytes = KEY, user: str = "alice", uid: int = 1000) -> bytes:
-    model_id, body = unseal(data, key=key, user=user, uid=uid, origin="FILE")
-    assert model_id == MODEL
+    version, model_id, body = unseal(data, key=key, user=user, uid=uid, origin="FILE")
+    assert (version, model_id) == (FORMAT_VERSION, MODEL)
     return body
 
 
@@ -106,3 +106,11 @@ def test_a_wiped_key_is_gone() -> None:
     key = bytearray(KEY)
     wipe(key)
     assert key == bytes(32)
+
+
+def test_another_key_leaves_an_older_layout_as_it_is() -> None:
+    """The body is not read, so it must not be said to be of another version."""
+    new_key = bytes(range(1, 33))
+    old = seal(BODY, key=KEY, user="alice", uid=1000, model_id=MODEL, version=1)
+    again = reseal(old, key=KEY, new_key=new_key, origin="FILE")
+    assert unseal(again, key=new_key, user="alice", uid=1000, origin="FILE") == (1, MODEL, BODY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import grp
 import itertools
 import json
@@ -20,8 +21,15 @@ import pytest
 
 from pam_faceid.adapters.vault.keys import KeyFile, create_key_file
 from pam_faceid.adapters.vault.templates import SealedTemplateStore, check_user_name, template_path
-from pam_faceid.core.errors import NotEnrolledError, VaultError
-from pam_faceid.core.types import Embedding, Reference, ReferenceTemplate, SampleQuality
+from pam_faceid.core.errors import EnrolmentError, NotEnrolledError, VaultError
+from pam_faceid.core.types import (
+    DEFAULT_LOOK,
+    Embedding,
+    Pose,
+    Reference,
+    ReferenceTemplate,
+    SampleQuality,
+)
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors" / "templates"
 NAMES = sorted(path.stem for path in VECTORS.glob("*.template"))
@@ -57,6 +65,8 @@ def template(
                 enrolled_at=1000.0 + number,
                 quality=QUALITY,
                 source=f"frame {number}",
+                look="glasses" if number % 2 else DEFAULT_LOOK,
+                pose=list(Pose)[number % len(Pose)],
             )
             for number, vector in enumerate(vectors.astype(np.float32))
         ),
@@ -70,11 +80,8 @@ def assert_same(one: ReferenceTemplate, other: ReferenceTemplate) -> None:
     for left, right in zip(one.references, other.references, strict=True):
         assert np.array_equal(left.embedding.vector, right.embedding.vector)
         assert left.embedding.model_id == right.embedding.model_id
-        assert (left.enrolled_at, left.quality, left.source) == (
-            right.enrolled_at,
-            right.quality,
-            right.source,
-        )
+        for field in ("enrolled_at", "quality", "source", "look", "pose"):
+            assert getattr(left, field) == getattr(right, field)
 
 
 @pytest.fixture
@@ -345,6 +352,71 @@ def test_of_two_enrolments_at_once_exactly_one_wins(store: SealedTemplateStore) 
         store.remove("alice")
 
 
+def first_half(template: ReferenceTemplate) -> ReferenceTemplate:
+    return dataclasses.replace(template, references=template.references[:4])
+
+
+def test_a_template_is_changed_in_place(enrolled: SealedTemplateStore) -> None:
+    assert_same(enrolled.update("alice", 1000, first_half), first_half(template()))
+    assert_same(enrolled.load("alice", 1000), first_half(template()))
+
+
+def test_a_change_that_is_refused_leaves_the_template(enrolled: SealedTemplateStore) -> None:
+    def refuse(_: ReferenceTemplate) -> ReferenceTemplate:
+        raise EnrolmentError("another face")
+
+    with pytest.raises(EnrolmentError, match="another face"):
+        enrolled.update("alice", 1000, refuse)
+    assert_same(enrolled.load("alice", 1000), template())
+
+
+def test_who_is_not_enrolled_is_not_changed(store: SealedTemplateStore, directory: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(NotEnrolledError):
+            store.update("alice", 1000, first_half)
+        directory.mkdir(mode=0o750, exist_ok=True)
+
+
+def test_a_template_of_version_1_is_changed_into_one_of_the_newest(directory: Path) -> None:
+    vector = json.loads((VECTORS / "good-many.json").read_text(encoding="ascii"))
+    store = placed(directory, "good-many", vector["user"], vector["key"])
+    changed = store.update(
+        vector["user"],
+        vector["uid"],
+        lambda old: dataclasses.replace(
+            old,
+            references=tuple(dataclasses.replace(r, look="glasses") for r in old.references),
+        ),
+    )
+    assert_same(store.load(vector["user"], vector["uid"]), changed)
+    assert changed.references[2].look == "glasses"
+
+
+def _rename_one(store: SealedTemplateStore, number: int, start: Barrier) -> None:
+    def rename(template: ReferenceTemplate) -> ReferenceTemplate:
+        references = list(template.references)
+        references[number] = dataclasses.replace(references[number], look=f"look {number}")
+        return dataclasses.replace(template, references=tuple(references))
+
+    start.wait()
+    store.update("alice", 1000, rename)
+
+
+def test_of_many_changes_at_once_none_is_lost(enrolled: SealedTemplateStore) -> None:
+    processes = multiprocessing.get_context("fork")
+    start = processes.Barrier(8)
+    workers = [
+        processes.Process(target=_rename_one, args=(enrolled, number, start)) for number in range(8)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+        assert worker.exitcode == 0
+    looks = [reference.look for reference in enrolled.load("alice", 1000).references]
+    assert looks == [f"look {number}" for number in range(8)]
+
+
 def _enrol_again_and_again(store: SealedTemplateStore) -> None:
     for seed in itertools.count():
         store.save(template(seed=seed % 5, references=64), replace=True)
@@ -423,13 +495,16 @@ def test_each_vector_opens_to_its_contents_or_is_refused_in_its_own_words(
         assert reference.enrolled_at == stored["enrolled_at"]
         assert reference.source == stored["source"]
         assert reference.quality == SampleQuality(**stored["quality"])
+        # A template of version 1 is of one look, and its poses are told from what was measured.
+        assert reference.look == stored.get("look", "default")
+        assert reference.pose == Pose(stored.get("pose", "straight"))
 
 
 def test_the_vectors_are_what_the_second_implementation_writes() -> None:
     """`generate.py` shares no code with the store, so the format has two writers and one reader."""
     vectors = runpy.run_path(str(VECTORS / "generate.py"))["vectors"]()
     assert sorted(vectors) == NAMES
-    assert len(NAMES) > 40
+    assert len(NAMES) > 50
     for name, (file, expected) in vectors.items():
         assert (VECTORS / f"{name}.template").read_bytes() == file
         assert json.loads((VECTORS / f"{name}.json").read_text(encoding="ascii")) == expected

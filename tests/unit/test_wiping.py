@@ -79,7 +79,7 @@ def test_the_key_does_not_outlive_the_opening_of_a_template(tmp_path: Path) -> N
 def test_what_a_template_was_opened_into_is_its_callers_to_overwrite() -> None:
     key = bytes(range(32))
     sealed = sealing.seal(b"body", key=key, user="someone", uid=1000, model_id=MODEL)
-    _, plaintext = sealing.unseal(sealed, key=key, user="someone", uid=1000, origin="FILE")
+    plaintext = sealing.unseal(sealed, key=key, user="someone", uid=1000, origin="FILE").body
     assert isinstance(plaintext, bytearray)
     sealing.wipe(plaintext)
     assert plaintext == bytes(4)

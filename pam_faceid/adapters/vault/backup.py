@@ -21,7 +21,8 @@ from pam_faceid.core.errors import FaceIdError, VaultError
 from pam_faceid.core.types import ReferenceTemplate
 
 MAGIC: Final = b"\x89FaceBK\n"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2  # that of the templates' bodies in it
+OLDEST_VERSION: Final = 1
 MAX_BYTES: Final = 1 << 26
 MAX_TIME: Final = 2**32
 # NIST SP 800-63B-4, 3.1.1.2: a password that is the only factor.
@@ -135,9 +136,10 @@ def open_backup(data: bytes, *, passphrase: str, origin: str) -> Backup:
     if len(data) < _HEADER.size + _CHECKSUM.size:
         raise _truncated(data, origin)
     _, version, passes, lanes, kibibytes, salt, check, nonce, size = _HEADER.unpack_from(data)
-    if version != FORMAT_VERSION:
+    if not OLDEST_VERSION <= version <= FORMAT_VERSION:
         raise VaultError(
-            f"{origin} has format {version}; this pam_faceid reads format {FORMAT_VERSION}",
+            f"{origin} has format {version}; this pam_faceid reads formats "
+            f"{OLDEST_VERSION} to {FORMAT_VERSION}",
             hint="restore it with the version that it was made with, or upgrade",
         )
     whole = _HEADER.size + size + _CHECKSUM.size
@@ -165,17 +167,23 @@ def open_backup(data: bytes, *, passphrase: str, origin: str) -> Backup:
             f"{origin} was altered by someone without its passphrase",
             hint="use another copy of it, and find out who could write there",
         ) from error
-    return _decoded(plaintext, origin)
+    return _decoded(plaintext, version, origin)
 
 
-def _decoded(plaintext: bytes, origin: str) -> Backup:
+def _decoded(plaintext: bytes, version: int, origin: str) -> Backup:
     try:
         body = msgspec.msgpack.decode(plaintext, type=_Body)
         return Backup(
             made_at=body.made_at,
             machine=body.machine,
             templates=[
-                decode(entry.body, user=entry.user, uid=entry.uid, model_id=entry.model_id)
+                decode(
+                    entry.body,
+                    version=version,
+                    user=entry.user,
+                    uid=entry.uid,
+                    model_id=entry.model_id,
+                )
                 for entry in body.templates
             ],
         )

@@ -6,20 +6,55 @@ import math
 import sys
 from array import array
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
 from pam_faceid.core.errors import VaultError
-from pam_faceid.core.types import Embedding, Reference, ReferenceTemplate, SampleQuality
+from pam_faceid.core.poses import pose_of
+from pam_faceid.core.types import (
+    Embedding,
+    Pose,
+    Reference,
+    ReferenceTemplate,
+    SampleQuality,
+    is_look,
+)
 
 
 class _StoredReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enrolled_at: float
     quality: SampleQuality
     source: str
+    look: str
+    pose: Pose
+
+    def reference(self, embedding: Embedding) -> Reference:
+        if not is_look(self.look):
+            raise VaultError(f"{self.look!r} is no name of a look")
+        return Reference(
+            embedding, _finite(self.enrolled_at), self.quality, self.source, self.look, self.pose
+        )
 
 
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _StoredReference1(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of version 1, which knew neither looks nor poses."""
+
+    enrolled_at: float
+    quality: SampleQuality
+    source: str
+
+    def reference(self, embedding: Embedding) -> Reference:
+        return Reference(
+            embedding,
+            _finite(self.enrolled_at),
+            self.quality,
+            self.source,
+            pose=pose_of(self.quality),
+        )
+
+
+class _AnyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is sealed. The envelope's format version covers this layout too.
 
     Args:
@@ -28,18 +63,34 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dimensions: Of each embedding.
         vectors: Every embedding, one after the other, little-endian float32. Decoded, it is a part
             of what was decoded and not a copy.
-        references: What else is known of each, in the same order.
     """
 
     model_id: str
     created_at: float
     dimensions: int
     vectors: memoryview
+
+
+class _Body(_AnyBody, frozen=True, forbid_unknown_fields=True):
+    """Of version 2. `references` has what else is known of each embedding, in the same order."""
+
     references: list[_StoredReference]
 
 
+class _Body1(_AnyBody, frozen=True, forbid_unknown_fields=True):
+    """Of version 1."""
+
+    references: list[_StoredReference1]
+
+
+_LAYOUTS: Final[dict[int, type[_Body] | type[_Body1]]] = {1: _Body1, 2: _Body}
+
+
 def encode(template: ReferenceTemplate) -> bytes:
-    """Return what is sealed of a template: everything but user name and user id."""
+    """Return what is sealed of a template: everything but user name and user id.
+
+    Always in the layout of the newest version.
+    """
     vectors = [array("f", reference.embedding.vector) for reference in template.references]
     return msgspec.msgpack.encode(
         _Body(
@@ -52,6 +103,8 @@ def encode(template: ReferenceTemplate) -> bytes:
                     enrolled_at=reference.enrolled_at,
                     quality=reference.quality,
                     source=reference.source,
+                    look=reference.look,
+                    pose=reference.pose,
                 )
                 for reference in template.references
             ],
@@ -60,31 +113,28 @@ def encode(template: ReferenceTemplate) -> bytes:
 
 
 def decode(
-    plaintext: bytes | bytearray, *, user: str, uid: int, model_id: str
+    plaintext: bytes | bytearray, *, version: int, user: str, uid: int, model_id: str
 ) -> ReferenceTemplate:
     """Return the template that `encode` was given.
 
     Args:
         plaintext: As it was unsealed.
+        version: Of its layout: 1 or 2.
         user, uid, model_id: From the envelope, authenticated.
 
     Raises:
         FaceIdError: It is not a body, or holds something that is no embedding of this model.
     """
     try:
-        body = msgspec.msgpack.decode(plaintext, type=_Body)
+        body = msgspec.msgpack.decode(plaintext, type=_LAYOUTS[version])
     except (msgspec.DecodeError, RecursionError) as error:
         raise VaultError(f"its body is not understood: {error}") from error
     if body.model_id != model_id:
         raise VaultError(f"it says {model_id!r} outside and {body.model_id!r} inside")
+    kept: list[_StoredReference | _StoredReference1] = [*body.references]
     references = tuple(
-        Reference(
-            embedding=Embedding(vector=vector, model_id=model_id),
-            enrolled_at=_finite(stored.enrolled_at),
-            quality=stored.quality,
-            source=stored.source,
-        )
-        for vector, stored in zip(_vectors(body), body.references, strict=True)
+        stored.reference(Embedding(vector=vector, model_id=model_id))
+        for vector, stored in zip(_vectors(body), kept, strict=True)
     )
     return ReferenceTemplate(
         user=user,
@@ -95,7 +145,7 @@ def decode(
     )
 
 
-def _vectors(body: _Body) -> Iterator[array[float]]:
+def _vectors(body: _Body | _Body1) -> Iterator[array[float]]:
     """Yield each reference's embedding, `body.dimensions` float32."""
     wanted = 4 * body.dimensions * len(body.references)
     if body.dimensions < 1 or len(body.vectors) != wanted:

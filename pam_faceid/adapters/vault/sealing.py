@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pam_faceid.core.errors import VaultError
 
 MAGIC: Final = b"\x89FaceID\n"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+OLDEST_VERSION: Final = 1
 KEY_BYTES: Final = 32
 
 _KEY_INFO: Final = b"pam_faceid template key\0"
@@ -42,7 +43,22 @@ class WrongKeyError(VaultError):
     """A template was sealed with another template key."""
 
 
+class Opened(NamedTuple):
+    """What a template's envelope held.
+
+    Args:
+        version: Of the format, which says how the body is laid out.
+        model_id: Of every embedding.
+        body: In a buffer of the caller's own, to be overwritten after use.
+    """
+
+    version: int
+    model_id: str
+    body: bytearray
+
+
 class _Header(msgspec.Struct, frozen=True):
+    version: int
     user: str
     uid: int
     model_id: str
@@ -55,7 +71,7 @@ class _Header(msgspec.Struct, frozen=True):
         return b"".join(
             (
                 MAGIC,
-                _VERSION.pack(FORMAT_VERSION),
+                _VERSION.pack(self.version),
                 bytes([len(user)]),
                 user,
                 _UID.pack(self.uid),
@@ -75,6 +91,7 @@ def seal(
     user: str,
     uid: int,
     model_id: str,
+    version: int = FORMAT_VERSION,
 ) -> bytes:
     """Encrypt a template's body for one user of one model.
 
@@ -84,6 +101,7 @@ def seal(
         user: Login name, 1 to 255 ASCII characters.
         uid: Numeric user id, 0 to 2**32 - 1.
         model_id: ASCII, 1 to 255 characters.
+        version: Of the body's layout.
 
     Returns:
         The whole file.
@@ -98,6 +116,7 @@ def seal(
     if not 0 <= uid < 2**32:
         raise VaultError(f"the user id {uid} is not between 0 and 2**32 - 1")
     header = _Header(
+        version=version,
         user=user,
         uid=uid,
         model_id=model_id,
@@ -114,9 +133,7 @@ def seal(
     return sealed + _CHECKSUM.pack(zlib.crc32(sealed))
 
 
-def unseal(
-    data: bytes, *, key: bytes | bytearray, user: str, uid: int, origin: str
-) -> tuple[str, bytearray]:
+def unseal(data: bytes, *, key: bytes | bytearray, user: str, uid: int, origin: str) -> Opened:
     """Open a template.
 
     Args:
@@ -125,9 +142,6 @@ def unseal(
         user: Whose template it must be.
         uid: The user's numeric id now.
         origin: The file's name, for messages.
-
-    Returns:
-        The model id, and the body in a buffer of the caller's own, to be overwritten after use.
 
     Raises:
         WrongKeyError: It was made with another key.
@@ -164,31 +178,37 @@ def unseal(
         ) from error
     finally:
         wipe(user_key)
-    return header.model_id, plaintext
+    return Opened(header.version, header.model_id, plaintext)
 
 
 def reseal(
     data: bytes, *, key: bytes | bytearray, new_key: bytes | bytearray, origin: str
 ) -> bytes:
-    """Seal a template with another key, for the user and the user id that it has.
+    """Seal a template with another key, for the user and the user id that it has, as it is.
 
     Raises:
         WrongKeyError: It was not sealed with `key`.
         VaultError: It does not open, as `unseal` says.
     """
     _, header = _parse(data, origin=origin, again=_AGAIN)
-    model_id, plaintext = unseal(data, key=key, user=header.user, uid=header.uid, origin=origin)
+    opened = unseal(data, key=key, user=header.user, uid=header.uid, origin=origin)
     try:
-        return seal(plaintext, key=new_key, user=header.user, uid=header.uid, model_id=model_id)
+        return seal(
+            opened.body,
+            key=new_key,
+            user=header.user,
+            uid=header.uid,
+            model_id=opened.model_id,
+            version=opened.version,
+        )
     finally:
-        wipe(plaintext)
+        wipe(opened.body)
 
 
 def check_opens(data: bytes, *, key: bytes | bytearray, origin: str) -> None:
     """Check that a key opens a template, whoever it is of. Raises VaultError as `unseal`."""
     _, header = _parse(data, origin=origin, again=_AGAIN)
-    _, plaintext = unseal(data, key=key, user=header.user, uid=header.uid, origin=origin)
-    wipe(plaintext)
+    wipe(unseal(data, key=key, user=header.user, uid=header.uid, origin=origin).body)
 
 
 def key_id(key: bytes | bytearray) -> str:
@@ -215,10 +235,10 @@ def _parse(data: bytes, *, origin: str, again: str) -> tuple[bytes, _Header]:
     if version > FORMAT_VERSION:
         raise VaultError(
             f"{origin} has format {version}, made by a newer pam_faceid than this one, "
-            f"which reads format {FORMAT_VERSION}",
+            f"which reads formats {OLDEST_VERSION} to {FORMAT_VERSION}",
             hint=f"upgrade pam_faceid, or {again}",
         )
-    if version < FORMAT_VERSION:
+    if version < OLDEST_VERSION:
         raise VaultError(
             f"{origin} has the older format {version}, which is no longer read",
             hint=again,
@@ -239,6 +259,7 @@ def _parse(data: bytes, *, origin: str, again: str) -> tuple[bytes, _Header]:
             hint=f"restore it from a backup and check the disk, or {again}",
         )
     return clear, _Header(
+        version=version,
         user=user.decode("ascii"),
         uid=uid,
         model_id=model_id.decode("ascii"),

@@ -6,7 +6,7 @@ import fcntl
 import grp
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,6 +22,7 @@ from pam_faceid.adapters.safe_files import (
 )
 from pam_faceid.adapters.vault.body import decode, encode
 from pam_faceid.adapters.vault.sealing import (
+    Opened,
     WrongKeyError,
     check_opens,
     reseal,
@@ -64,19 +65,21 @@ class SealedTemplateStore:
         """
         path = template_path(self._directory, user)
         try:
-            model_id, plaintext = self._unseal(path, user=user, uid=uid)
+            opened = self._unseal(path, user=user, uid=uid)
         except WrongKeyError:
             # A rotation that ended between the two reads has changed both.
-            model_id, plaintext = self._unseal(path, user=user, uid=uid)
+            opened = self._unseal(path, user=user, uid=uid)
         try:
-            return decode(plaintext, user=user, uid=uid, model_id=model_id)
+            return decode(
+                opened.body, version=opened.version, user=user, uid=uid, model_id=opened.model_id
+            )
         except FaceIdError as error:
             raise VaultError(
                 f"{path} opens, but does not hold a valid template: {error.message}",
                 hint=f"enrol again: faceid-admin add-user {user} --replace",
             ) from error
         finally:
-            wipe(plaintext)
+            wipe(opened.body)
 
     def save(self, template: ReferenceTemplate, *, replace: bool) -> None:
         """Seal and store one template atomically. Waits for a rotation that is running.
@@ -89,6 +92,30 @@ class SealedTemplateStore:
             _make_directory(self._directory, group=_keeper_group())
             with self._locked(fcntl.LOCK_SH):
                 self._seal_and_write(path, template, replace=replace)
+
+    def update(
+        self, user: str, uid: int, change: Callable[[ReferenceTemplate], ReferenceTemplate]
+    ) -> ReferenceTemplate:
+        """Replace one template by what `change` makes of it, with nobody else in between.
+
+        Waits for a rotation that is running, and for every other change.
+
+        Returns:
+            What is stored now.
+
+        Raises:
+            NotEnrolledError: There is none.
+            VaultError: It must not be believed, or cannot be written; it is as it was.
+        """
+        path = template_path(self._directory, user)
+        with refused_as(VaultError):
+            try:
+                with self._locked(fcntl.LOCK_EX):
+                    changed = change(self.load(user, uid))
+                    self._seal_and_write(path, changed, replace=True)
+            except FileMissingError as error:
+                raise _not_enrolled(user) from error
+        return changed
 
     def remove(self, user: str) -> None:
         """Delete one template. Raises NotEnrolledError when there is none."""
@@ -151,7 +178,7 @@ class SealedTemplateStore:
         path = template_path(self._directory, user)
         check_opens(self._read(path, user), key=key, origin=str(path))
 
-    def _unseal(self, path: Path, *, user: str, uid: int) -> tuple[str, bytearray]:
+    def _unseal(self, path: Path, *, user: str, uid: int) -> Opened:
         data = self._read(path, user)
         key = self._keys.key()
         try:

@@ -13,7 +13,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Envelope:
     user: bytes = b"alice"
     uid: int = 1000
     model_id: bytes = MODEL.encode()
-    version: int = 1
+    version: int = 2
     key: bytes = KEY
 
     def header(self) -> bytes:
@@ -103,6 +103,8 @@ def body(
     created_at: float = 1767225600.5,
     dimensions: int | None = None,
     source: str = "USB Camera",
+    look: str = "default",
+    poses: Sequence[str] = ("straight", "left", "up"),
     **extra: object,
 ) -> dict[str, object]:
     return {
@@ -111,11 +113,26 @@ def body(
         "dimensions": len(vectors[0]) // 4 if dimensions is None else dimensions,
         "vectors": b"".join(vectors),
         "references": [
-            {"enrolled_at": 1767225590.0 + i, "quality": QUALITY, "source": source}
-            for i in range(len(vectors))
+            {
+                "enrolled_at": 1767225590.0 + i,
+                "quality": QUALITY,
+                "source": source,
+                "look": look,
+                "pose": pose,
+            }
+            for i, (_, pose) in enumerate(zip(vectors, poses))
         ],
         **extra,
     }
+
+
+def as_version_1(content: dict[str, object]) -> dict[str, object]:
+    """Return a body as it was before references had looks and poses."""
+    references = [
+        {key: value for key, value in reference.items() if key not in ("look", "pose")}
+        for reference in content["references"]  # type: ignore[attr-defined]
+    ]
+    return {**content, "references": references}
 
 
 def packed(content: dict[str, object]) -> bytes:
@@ -148,26 +165,51 @@ def vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
         add(name, why, file, user=user, uid=uid, refused=message)
 
     one = body(unit_vector(128, 0))
+    old = as_version_1(one)
     good = Envelope(packed(one))
     sealed = good.file()
     nonce_at = len(good.header()) - 16
 
-    opens("good-one", "one reference of 128 dimensions", good, one)
+    many = body(
+        *(unit_vector(512, seed) for seed in range(3)),
+        model_id="vggface2@ffffffffffff",
+        source="Kamera f\u00fcr B\u00fcro \u2116 2/\u0438\u043c\u044f.png",
+        look="lunettes d\u2019\u00e9t\u00e9",
+    )
+    longest = Envelope(b"", b"a_B-9.c@d+e$" + b"x" * 20, 2**32 - 2, b"vggface2@ffffffffffff")
+    rooted = body(unit_vector(4, 5), created_at=-1.0, source="", poses=("down",))
+
+    opens("good-2-one", "one reference of 128 dimensions", good, one)
+    opens(
+        "good-2-many",
+        "three references of 512 dimensions, the longest user name, the largest user id",
+        longest,
+        many,
+    )
+    opens(
+        "good-2-root",
+        "user id 0, time before the epoch, an empty source",
+        Envelope(b"", b"root", 0),
+        rooted,
+    )
+    opens(
+        "good-2-look",
+        "the longest name of a look",
+        good,
+        body(unit_vector(128, 0), look="\u00e9" * 32, poses=("right",)),
+    )
+    opens("good-one", "one reference of 128 dimensions", replace(good, version=1), old)
     opens(
         "good-many",
         "three references of 512 dimensions, the longest user name, the largest user id",
-        Envelope(b"", b"a_B-9.c@d+e$" + b"x" * 20, 2**32 - 2, b"vggface2@ffffffffffff"),
-        body(
-            *(unit_vector(512, seed) for seed in range(3)),
-            model_id="vggface2@ffffffffffff",
-            source="Kamera f\u00fcr B\u00fcro \u2116 2/\u0438\u043c\u044f.png",
-        ),
+        replace(longest, version=1),
+        as_version_1(many),
     )
     opens(
         "good-root",
         "user id 0, time before the epoch, an empty source",
-        Envelope(b"", b"root", 0),
-        body(unit_vector(4, 5), created_at=-1.0, source=""),
+        Envelope(b"", b"root", 0, version=1),
+        as_version_1(rooted),
     )
 
     refused("bad-empty", "a file of 0 bytes", b"", "is empty")
@@ -190,7 +232,19 @@ def vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
         "is damaged",
     )
     refused("bad-version-0", "an older format", replace(good, version=0).file(), "older format 0")
-    refused("bad-version-2", "a newer format", replace(good, version=2).file(), "has format 2")
+    refused("bad-version-3", "a newer format", replace(good, version=3).file(), "has format 3")
+    refused(
+        "bad-version-1-new-body",
+        "version 1 with a body of version 2",
+        replace(good, version=1).file(),
+        "is not understood",
+    )
+    refused(
+        "bad-version-2-old-body",
+        "version 2 with a body of version 1",
+        replace(good, body=packed(old)).file(),
+        "is not understood",
+    )
     refused(
         "bad-version-9-unlike",
         "a newer format with nothing in common",
@@ -258,6 +312,24 @@ def vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
         "another model's name is inside",
         body(unit_vector(128, 0), model_id="sface@ffffffffffff"),
         "outside and",
+    )
+    for name, look in (
+        ("empty", ""),
+        ("long", "x" * 33),
+        ("control", "red\x1b[31m"),
+        ("space", " glasses"),
+    ):
+        inside_body(
+            f"bad-look-{name}",
+            "a look has a name that none may have",
+            body(unit_vector(128, 0), look=look),
+            "no name of a look",
+        )
+    inside_body(
+        "bad-pose",
+        "a pose that there is not",
+        body(unit_vector(128, 0), poses=("asleep",)),
+        "is not understood",
     )
     inside_body("bad-body-none", "without references", {**one, "references": []}, "0 embeddings")
     inside_body(
