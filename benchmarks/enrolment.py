@@ -1,7 +1,9 @@
 """`python -m benchmarks.enrolment`: does an enrolment take one person, and never two.
 
-Samples of people with many images in LFW, drawn at random, go through `core.enrolment.Enroller` as
-`faceid-admin add-user` has it: of one person, and mixed of two.
+Samples of people with many images in LFW, drawn at random, go through `core.enrolment.Enroller` and
+the self-check as `faceid-admin add-user --from` has them: of one person, and mixed of two. The same
+people are then extended by a look of their own and of others. With `--morphs` and `--pictures`,
+faces that become another one and single pictures that were encoded again are enrolled as well.
 """
 
 from __future__ import annotations
@@ -20,26 +22,27 @@ from numpy.typing import NDArray
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, Pipeline, extract, load_pipeline
 from benchmarks.lfw import person
+from benchmarks.sittings import MORPHED_TO, Judge, morphs, pictures
 from benchmarks.statistics import wilson
-from benchmarks.templates import calibrated_thresholds
-from pam_faceid.apps.admin.add_user import HALVES_FMR, SAMPLES_FMR
-from pam_faceid.core.enrolment import Enroller
-from pam_faceid.core.errors import EnrolmentError, FaceIdError
-from pam_faceid.core.types import Embedding, Observation, SampleQuality
+from pam_faceid.adapters.models.manifest import load_manifest
+from pam_faceid.apps.admin.enrolling import agreement_of
+from pam_faceid.apps.wiring import decision_rule
+from pam_faceid.core.config import Config, MatchingConfig
+from pam_faceid.core.errors import FaceIdError
 
 FEWEST: Final = 10  # images of a person
 MIXTURES: Final = ((4, 0), (8, 0), (10, 0), (1, 1), (2, 2), (1, 7), (4, 4), (10, 1), (10, 10))
-GOOD: Final = SampleQuality(200.0, 0.0, 0.0, 0.0, 200.0, 110.0, 45.0)
+ENROLLED: Final = 4
+LOOKS: Final = (1, 4)
 
 Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One mixture: so many samples of one person and of another, in random order."""
+    """What was tried, so many times, and how often it was refused."""
 
-    first: int
-    second: int
+    what: str
     tries: int
     refused: int
 
@@ -48,62 +51,111 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; 0, or 2 when the input cannot be used."""
     options = _parser().parse_args(arguments)
     try:
-        samples, halves = calibrated_thresholds(
-            options.models, options.embedder, (SAMPLES_FMR, HALVES_FMR)
+        manifest = load_manifest(options.models)
+        config = Config(matching=MatchingConfig(embedder=options.embedder))
+        login = decision_rule(config, manifest).threshold
+        files, camera = (
+            Judge(agreement_of(config, manifest, one_sitting=sitting), login)
+            for sitting in (False, True)
         )
         pipeline = load_pipeline(options.models, options.embedder)
         people = _people(options, pipeline)
+        random = np.random.default_rng(options.seed)
+        tables = {
+            "samples": _mixtures(people, files, options.tries, random),
+            f"look added to {ENROLLED} of one": _looks(people, files, options.tries, random),
+        }
+        judges = {"files": files, "camera": camera}
+        if options.morphs:
+            tables["face that becomes another"] = _morphs(options, pipeline, judges, random)
+        if options.pictures:
+            tables["one picture, 8 times"] = _pictures(options, pipeline, files, random)
     except (FaceIdError, OSError, ValueError) as error:
         print(f"benchmarks.enrolment: {error}", file=sys.stderr)
         return 2
-    random = np.random.default_rng(options.seed)
-    rows = [
-        Row(
-            first,
-            second,
-            options.tries,
-            sum(
-                not is_taken(_draw(people, first, second, random), samples, halves)
-                for _ in range(options.tries)
-            ),
-        )
-        for first, second in MIXTURES
-    ]
     facts = {
         "embedder": pipeline.embedder.model_id,
         "people": f"{len(people)} with {FEWEST} images or more that pass the gate of a login",
-        "agreement": f"{samples:.4f} of two samples, {halves:.4f} of two means",
+        "agreement": f"{files.agreement.samples:.4f} of two samples, {files.agreement.halves:.4f} "
+        f"of the halves, {files.agreement.ends:.4f} of the ends "
+        f"({camera.agreement.ends:.4f} before a camera)",
+        "login": f"{login:.4f}",
+        "seed": str(options.seed),
         **report.machine(),
     }
     if options.json:
-        print(json.dumps({"facts": facts, "rows": [asdict(row) for row in rows]}, indent=2))
+        rows = {name: [asdict(row) for row in found] for name, found in tables.items()}
+        print(json.dumps({"facts": facts, "tables": rows}, indent=2))
     else:
-        print(report.describe(facts), _table(rows), sep="\n\n")
+        print(report.describe(facts), *(_table(*item) for item in tables.items()), sep="\n\n")
     return 0
 
 
-def is_taken(vectors: Vectors, samples: float, halves: float) -> bool:
-    """Whether an enrolment makes a template of these samples.
+def _mixtures(
+    people: Sequence[Vectors], judge: Judge, tries: int, random: np.random.Generator
+) -> list[Row]:
+    rows = []
+    for first, second in MIXTURES:
+        refused = sum(not judge.takes(_draw(people, first, second, random)) for _ in range(tries))
+        other = f", {second} of another" if second else ""
+        rows.append(Row(f"{first} of one{other}", tries, refused))
+    return rows
 
-    Args:
-        vectors: (N, D) embeddings.
-        samples, halves: `agreement` and `halves_agreement` of the `Enroller`.
-    """
-    enroller = Enroller(
-        user="user",
-        uid=1000,
-        references=8,
-        agreement=samples,
-        halves_agreement=halves,
-        spacing_seconds=0.0,
-    )
-    for index, vector in enumerate(vectors):
-        enroller.add(Observation(index, 0.0, None, GOOD, Embedding(vector, "model"), {}))
-    try:
-        enroller.template(now=0.0)
-    except EnrolmentError:
-        return False
-    return True
+
+def _looks(
+    people: Sequence[Vectors], judge: Judge, tries: int, random: np.random.Generator
+) -> list[Row]:
+    """Extend enrolled people by as many images of themselves and of others."""
+    refused = {(count, whose): 0 for count in LOOKS for whose in ("their own", "another's")}
+    for count in LOOKS:
+        done = 0
+        while done < tries:
+            one, other = random.choice(len(people), 2, replace=False)
+            own = random.permutation(people[one])
+            enrolled = judge.template(own[:ENROLLED], at=1.0)
+            if enrolled is None:
+                continue
+            done += 1
+            theirs = own[ENROLLED : ENROLLED + count]
+            looks = {"their own": theirs, "another's": random.permutation(people[other])[:count]}
+            for whose, vectors in looks.items():
+                look = judge.template(vectors, at=2.0)
+                refused[count, whose] += look is None or not judge.extends(enrolled, look)
+    return [Row(f"{count} of {whose}", tries, number) for (count, whose), number in refused.items()]
+
+
+def _morphs(
+    options: argparse.Namespace,
+    pipeline: Pipeline,
+    judges: dict[str, Judge],
+    random: np.random.Generator,
+) -> list[Row]:
+    rows = []
+    found = list(morphs(options.images, pipeline, options.morphs, random))
+    for source, judge in judges.items():
+        for share in MORPHED_TO:
+            templates = [judge.template(morph.upto(share), at=1.0) for morph in found]
+            refused = sum(template is None for template in templates)
+            rows.append(Row(f"to {share:.0%}, {source}", len(found), refused))
+            kept_out = sum(
+                template is None or not judge.lets_in(morph.other, template)
+                for morph, template in zip(found, templates, strict=True)
+            )
+            rows.append(
+                Row(f"to {share:.0%}, {source}: the other is not let in", len(found), kept_out)
+            )
+    return rows
+
+
+def _pictures(
+    options: argparse.Namespace, pipeline: Pipeline, judge: Judge, random: np.random.Generator
+) -> list[Row]:
+    rows = []
+    sets = list(pictures(options.images, pipeline, options.pictures, random))
+    for what, fewest in (("files", 2), ("camera", 5)):
+        refused = sum(judge.differing(vectors) < fewest for vectors in sets)
+        rows.append(Row(f"{what}: fewer than {fewest} differ", len(sets), refused))
+    return rows
 
 
 def _draw(
@@ -135,17 +187,17 @@ def _names(folder: Path) -> Iterator[str]:
             yield from (photo.relative_to(folder).as_posix() for photo in photos)
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(name: str, rows: Sequence[Row]) -> str:
     lines = [
         [
-            f"{row.first} of one, {row.second} of another" if row.second else f"{row.first} of one",
+            row.what,
             f"{row.refused}/{row.tries}",
             f"{100 * row.refused / row.tries:.2f} %",
             report.interval(wilson(row.refused, row.tries)),
         ]
         for row in rows
     ]
-    return report.table(["samples", "refused", "share", "95 %"], lines)
+    return report.table([name, "refused", "share", "95 %"], lines)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -157,6 +209,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
     parser.add_argument("--tries", type=int, default=1000)
+    parser.add_argument("--morphs", type=int, default=0, help="pairs of people to morph")
+    parser.add_argument("--pictures", type=int, default=0, help="pictures to encode again")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     return parser

@@ -115,12 +115,14 @@ class EnrolmentConfig(Section, frozen=True):
     """`[enrolment]`: `faceid-admin add-user`.
 
     Args:
-        references: Samples kept in a template.
+        references: Samples kept of one look.
         timeout_seconds: How long to look for that many good ones.
+        pose_seconds: How long to ask for one pose before going on without it.
     """
 
-    references: Annotated[int, Meta(ge=1, le=64)] = 8
+    references: Annotated[int, Meta(ge=1, le=12)] = 8
     timeout_seconds: Annotated[float, Meta(gt=0.0, le=600.0)] = 60.0
+    pose_seconds: Annotated[float, Meta(ge=0.0, le=60.0)] = 8.0
 
 
 class AccessConfig(Section, frozen=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -10,21 +12,36 @@ from numpy.typing import NDArray
 
 from pam_faceid.core.config import QualityConfig
 from pam_faceid.core.errors import EnrolmentError
-from pam_faceid.core.types import Observation, Reference, ReferenceTemplate, Refusal
+from pam_faceid.core.guidance import Guidance
+from pam_faceid.core.one_person import Agreement, groups_apart
+from pam_faceid.core.poses import pose_of
+from pam_faceid.core.types import (
+    Embedding,
+    Observation,
+    Pose,
+    Reference,
+    ReferenceTemplate,
+    Refusal,
+    SampleQuality,
+)
 
-# Two frames of one still face differ by the camera's noise and stay below this; one image decoded
-# twice does not.
-SAME_SAMPLE = 0.999
+# A picture that was encoded again scores above this with itself, and so does a quarter of the
+# frames of a head that is held still, which say no more than one. See docs/enrolment.md.
+SAME_SAMPLE: Final = 0.96
 
-# Good samples looked at for each one kept, so that those that differ most can be chosen.
-POOL = 4
+# For the head to move a little between two samples of one pose.
+SPACING_SECONDS: Final = 0.4
 
-SPLIT_ROUNDS = 20
+# Good samples of a camera kept for each one wanted, so that those that differ most can be chosen.
+POOL: Final = 4
+
+# Share of all samples that one has to agree with to be kept.
+MAJORITY: Final = 0.75
 
 # A reference that is turned away or nods meets strangers who are turned alike: false matches double
 # there. A login may look so, a reference should not.
-MAX_YAW = 0.6
-MAX_PITCH = 0.5
+MAX_YAW: Final = 0.6
+MAX_PITCH: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +49,11 @@ class Taken:
     """A sample was good.
 
     Args:
-        count: Good samples so far.
-        wanted: After how many `Enroller.is_complete`.
+        pose: Its pose.
         source: Its origin.
     """
 
-    count: int
-    wanted: int
+    pose: Pose
     source: str
 
 
@@ -68,15 +83,24 @@ def stricter(limits: QualityConfig) -> QualityConfig:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sample:
+    embedding: Embedding
+    quality: SampleQuality
+    pose: Pose
+    source: str
+    captured_at: float
+
+
 class Enroller:
     """Collects observations, and makes a template of those that differ most.
 
     Args:
         user, uid: Who is enrolled.
+        look: How they look, by name.
         references: Samples to keep.
-        agreement: Comparison score from which two samples are taken for one person.
-        halves_agreement: The same of two means of several samples, which vary less.
-        spacing_seconds: Least time between two good samples of a camera; 0 for files.
+        agreement: When samples are taken for one person.
+        guidance: Asks a person before a camera for poses; None for files.
     """
 
     def __init__(
@@ -84,37 +108,56 @@ class Enroller:
         *,
         user: str,
         uid: int,
+        look: str,
         references: int,
-        agreement: float,
-        halves_agreement: float,
-        spacing_seconds: float,
+        agreement: Agreement,
+        guidance: Guidance | None,
     ) -> None:
         self._user = user
         self._uid = uid
+        self._look = look
         self._references = references
         self._agreement = agreement
-        self._halves_agreement = halves_agreement
-        self._spacing = spacing_seconds
-        self._samples: list[Observation] = []
-        self._wanted = references * (POOL if spacing_seconds == 0 else 1)
+        self._guidance = guidance
+        self._samples: list[_Sample] = []
+        self._repeats = 0
+
+    @property
+    def count(self) -> int:
+        """Good samples so far."""
+        return len(self._samples)
 
     @property
     def is_complete(self) -> bool:
-        """Whether more samples would not be used."""
-        return len(self._samples) >= self._wanted
+        """Whether a person before a camera need not go on. Of files every one is looked at."""
+        return (
+            self._guidance is not None
+            and self._guidance.asked is None
+            and len(self._samples) >= self._references
+        )
 
     def add(self, observation: Observation) -> Taken | Refused | None:
-        """Take one observation; None when it came too soon after the last good one."""
-        if observation.embedding is None:
+        """Take one observation; None when it is good and not needed."""
+        guidance = self._guidance
+        if guidance is not None:
+            guidance.wait(observation.captured_at, samples=len(self._samples))
+        if observation.embedding is None or observation.quality is None:
             return Refused(observation.refusal, observation.origin)
-        if self._samples:
-            if observation.captured_at - self._samples[-1].captured_at < self._spacing:
-                return None
-            scores = _vectors(self._samples) @ np.asarray(observation.embedding.vector)
-            if float(scores.max()) > SAME_SAMPLE:
-                return Refused(None, observation.origin)
-        self._samples.append(observation)
-        return Taken(len(self._samples), self._wanted, observation.origin)
+        quality = observation.quality
+        pose = pose_of(quality) if guidance is None else guidance.pose(quality)
+        if guidance is not None and not self._is_due(pose, observation.captured_at, guidance):
+            return None
+        if self._repeats_one(observation.embedding):
+            self._repeats += 1
+            return Refused(None, observation.origin)
+        self._samples.append(
+            _Sample(
+                observation.embedding, quality, pose, observation.origin, observation.captured_at
+            )
+        )
+        if guidance is not None:
+            guidance.take(pose, quality, at=observation.captured_at)
+        return Taken(pose, observation.origin)
 
     def template(self, *, now: float) -> ReferenceTemplate:
         """Return the template of what was taken.
@@ -123,107 +166,115 @@ class Enroller:
             now: Seconds since the epoch.
 
         Raises:
-            EnrolmentError: No sample was good, or they show more than one person.
+            EnrolmentError: Too few samples were good or too few differ, or they show more than one
+                person.
         """
-        if not self._samples:
-            raise EnrolmentError(
-                "no sample was good enough to enrol from",
-                hint="see why each was refused; look straight at the camera in even light",
-            )
+        self._check_variety()
         self._check_one_person()
-        chosen = [self._samples[i] for i in _most_varied(self._scores(), self._references)]
-        references = []
-        for sample in chosen:
-            if sample.embedding is None or sample.quality is None:
-                raise EnrolmentError("a refused sample was taken")
-            references.append(Reference(sample.embedding, now, sample.quality, sample.origin))
+        references = tuple(
+            Reference(sample.embedding, now, sample.quality, sample.source, self._look, sample.pose)
+            for sample in (self._samples[i] for i in self._chosen())
+        )
         return ReferenceTemplate(
             user=self._user,
             uid=self._uid,
             model_id=references[0].embedding.model_id,
-            references=tuple(references),
+            references=references,
             created_at=now,
         )
 
-    def _scores(self) -> NDArray[np.float32]:
-        """Comparison scores of all pairs, (n, n) float32."""
-        vectors = _vectors(self._samples)
-        return vectors @ vectors.T
+    def odd_ones(self) -> list[str]:
+        """Return the sources of samples that there is room for and that are unlike a chosen one."""
+        chosen = self._chosen()
+        if len(chosen) >= self._references:
+            return []
+        return [s.source for i, s in enumerate(self._samples) if i not in chosen]
+
+    def _is_due(self, pose: Pose, at: float, guidance: Guidance) -> bool:
+        same = [sample.captured_at for sample in self._samples if sample.pose is pose]
+        if same and at - same[-1] < SPACING_SECONDS:
+            return False
+        return not guidance.has(pose) or len(self._samples) < POOL * self._references
+
+    def _repeats_one(self, embedding: Embedding) -> bool:
+        if not self._samples:
+            return False
+        scores = _vectors(self._samples) @ np.asarray(embedding.vector)
+        return float(scores.max()) > SAME_SAMPLE
+
+    def _check_variety(self) -> None:
+        """Refuse one picture that stands for many: a frozen camera, a still, copies of a file."""
+        if not self._samples and not self._repeats:
+            raise EnrolmentError(
+                "no sample was good enough to enrol from",
+                hint="see why each was refused; look straight at the camera in even light",
+            )
+        needed = 2 if self._repeats else 1
+        hint = "copies of one picture say no more than one: leave them out, or give others"
+        if self._guidance is not None:
+            needed = self._guidance.enough
+            hint = "see what was left out; move the head a little, in even light"
+        if len(self._samples) < needed:
+            again = f", {self._repeats} more repeat one of these" if self._repeats else ""
+            raise EnrolmentError(
+                f"good samples that differ: {len(self._samples)}{again}; at least {needed} are "
+                "needed, and nothing was kept",
+                hint=hint,
+            )
 
     def _check_one_person(self) -> None:
-        """Refuse samples that fall into groups which do not look alike.
-
-        Two questions, because each alone lets some mixtures pass: whether samples are linked to
-        each other, and whether the means of the two halves that differ most would match. The first
-        finds one stranger among many; the second finds many of each, where some pair of two people
-        always scores high by chance.
-        """
-        vectors = _vectors(self._samples)
-        groups = _connected(vectors @ vectors.T >= self._agreement)
+        groups = groups_apart(_vectors(self._samples), self._agreement)
         if len(groups) == 1:
-            groups = _halves(vectors)
-            if len(groups) == 1 or _mean_score(vectors, groups) >= self._halves_agreement:
-                return
-        odd = sorted({self._samples[i].origin for group in groups[1:] for i in group})
+            return
+        odd = sorted({self._samples[i].source for group in groups[1:] for i in group})
         shown = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
         raise EnrolmentError(
             f"the samples are not of one person: {shown} does not agree with the others",
             hint="enrol one person at a time, with nobody else in view; leave odd files out",
         )
 
+    def _chosen(self) -> list[int]:
+        """Return which samples to keep: of each pose as many as are wanted, then any."""
+        vectors = _vectors(self._samples)
+        scores = vectors @ vectors.T
+        agreeing = (scores >= self._agreement.samples).mean(axis=1)
+        # An odd sample is what differs most, and would keep the many that disagree with it out.
+        typical = np.flatnonzero(agreeing >= min(MAJORITY, float(agreeing.max()))).tolist()
+        chosen: list[int] = []
+        for pose, count in ({} if self._guidance is None else self._guidance.wanted).items():
+            among = [i for i in typical if self._samples[i].pose is pose]
+            chosen += self._most_varied(scores, among, count, beside=chosen)
+        return chosen + self._most_varied(
+            scores, typical, self._references - len(chosen), beside=chosen
+        )
 
-def _vectors(samples: list[Observation]) -> NDArray[np.float32]:
-    return np.stack([s.embedding.vector for s in samples if s.embedding is not None])
+    def _most_varied(
+        self, scores: NDArray[np.float32], among: Sequence[int], count: int, *, beside: list[int]
+    ) -> list[int]:
+        """Choose the most typical sample, then again and again the one least like those chosen.
 
+        Never one that disagrees with a chosen one: the ends of a morph do not both get in.
 
-def _connected(linked: NDArray[np.bool_]) -> list[list[int]]:
-    """Return the groups of a symmetric (n, n) relation, largest first."""
-    groups: list[list[int]] = []
-    left = set(range(len(linked)))
-    while left:
-        group: list[int] = []
-        frontier = {min(left)}
-        while frontier:
-            left -= frontier
-            group += sorted(frontier)
-            frontier = {j for i in frontier for j in left if linked[i, j]}
-        groups.append(group)
-    return sorted(groups, key=len, reverse=True)
-
-
-def _halves(vectors: NDArray[np.float32]) -> list[list[int]]:
-    """Split (n, D) unit vectors in two by nearest centre, largest first; one group if they agree.
-
-    Starts from the two that differ most and settles within a few rounds.
-    """
-    scores = vectors @ vectors.T
-    one, other = np.unravel_index(scores.argmin(), scores.shape)
-    first = scores[one] >= scores[other]
-    for _ in range(SPLIT_ROUNDS):
-        if first.all() or not first.any():
-            break
-        again = vectors @ _centre(vectors[first]) >= vectors @ _centre(vectors[~first])
-        if (again == first).all():
-            break
-        first = again
-    groups = [np.flatnonzero(first).tolist(), np.flatnonzero(~first).tolist()]
-    return sorted((group for group in groups if group), key=len, reverse=True)
-
-
-def _mean_score(vectors: NDArray[np.float32], halves: list[list[int]]) -> float:
-    return float(_centre(vectors[halves[0]]) @ _centre(vectors[halves[1]]))
-
-
-def _centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    mean = vectors.mean(axis=0)
-    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+        Args:
+            scores: (N, N) comparison scores.
+            beside: Those chosen before.
+        """
+        chosen: list[int] = []
+        while len(chosen) < count:
+            before = [*beside, *chosen]
+            left = [
+                i
+                for i in among
+                if i not in before and (scores[i, before] >= self._agreement.samples).all()
+            ]
+            if not left:
+                break
+            if before:
+                chosen.append(min(left, key=lambda i: float(scores[i, before].max())))
+            else:
+                chosen.append(max(left, key=lambda i: float(scores[i].mean())))
+        return chosen
 
 
-def _most_varied(scores: NDArray[np.float32], count: int) -> list[int]:
-    """Choose the most typical sample, then again and again the one least like those chosen."""
-    chosen = [int(scores.mean(axis=1).argmax())]
-    while len(chosen) < min(count, len(scores)):
-        nearest = scores[:, chosen].max(axis=1)
-        nearest[chosen] = np.inf
-        chosen.append(int(nearest.argmin()))
-    return chosen
+def _vectors(samples: Sequence[_Sample]) -> NDArray[np.float32]:
+    return np.stack([np.asarray(sample.embedding.vector) for sample in samples])

@@ -87,18 +87,16 @@ def run_demo(layout: Layout) -> int:
 def _play(stage: Stage) -> list[Step]:
     recordings = stage.layout.root / "recordings"
     recordings.mkdir()
-    enrolment, enrolled, stranger = (
-        recordings / name for name in ("enrolment.avi", "enrolled.avi", "stranger.avi")
-    )
-    record_moving(PORTRAITS / f"{ENROLLED}.jpg", enrolment, phase=0.0)
-    record_moving(PORTRAITS / f"{ENROLLED}.jpg", enrolled, phase=math.pi / 7)
+    portrait = PORTRAITS / f"{ENROLLED}.jpg"
+    enrolled, stranger = (recordings / name for name in ("enrolled.avi", "stranger.avi"))
+    record_moving(portrait, enrolled, phase=math.pi / 7)
     record_moving(PORTRAITS / f"{STRANGER}.jpg", stranger, phase=0.0)
     wrong = secrets.token_urlsafe(8)
 
     match, non_match = Outcome.MATCH.value, Outcome.NON_MATCH.value
     no_camera = Outcome.FAILURE_TO_ACQUIRE.value
     stage.show(enrolled)
-    steps = [_enrol(stage, enrolment)]
+    steps = [_enrol(stage, portrait)]
     steps.append(_step("enrolled face", f"{match}, in", stage.log_in(wrong)))
     stage.show(stranger)
     steps += [
@@ -124,9 +122,9 @@ def _play(stage: Stage) -> list[Step]:
     return steps
 
 
-def _enrol(stage: Stage, recording: Path) -> Step:
+def _enrol(stage: Stage, portrait: Path) -> Step:
     began = time.monotonic()
-    ended = stage.enrol(recording)
+    ended = stage.enrol(portrait)
     return Step(
         what="faceid-admin add-user",
         expected="enrolled",

@@ -294,7 +294,8 @@ def test_a_camera_that_sees_too_little_keeps_nothing(machine: Machine, faces: li
     ended = add(machine)
 
     assert ended.returncode == 1
-    assert "only 3 good samples in 4 s" in ended.stderr
+    assert "good samples that differ: 3" in ended.stderr
+    assert "at least 5 are needed" in ended.stderr
     assert "repeats an earlier one" in ended.stderr
     assert not template_file(machine).exists()
 
@@ -303,11 +304,14 @@ def test_a_person_before_the_camera_is_enrolled_and_verified(
     machine: Machine, faces: list[str]
 ) -> None:
     machine.show(*map(Path, faces[:3]))
+    with machine.layout.config_file.open("a") as file:
+        file.write("[enrolment]\npose_seconds = 0.5\n")
 
     ended = add(machine, "--references", "3")
 
     assert ended.returncode == 0, ended.stderr
     assert "3 of 3 good samples" in ended.stdout
+    assert "not seen: " in ended.stdout
     assert machine.admin("verify", machine.account.name).returncode == 0
 
 

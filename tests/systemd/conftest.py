@@ -168,7 +168,7 @@ def installed(workshop: Workshop, repository: Path) -> Machine:
     rule.chmod(0o440)
     machine.run("mkdir", RECORDINGS)
     machine.run(PYTHON, "-I", "-c", RECORD, PORTRAITS, RECORDINGS)
-    face = RECORDINGS / "collins.avi"
+    face = PORTRAITS / "collins.jpg"
     machine.run("faceid-admin", "add-user", USER, "--no-confirm", "--from", face)
     machine.run("faceid-admin", "pam", "enable", "sudo", "--yes")
     return machine

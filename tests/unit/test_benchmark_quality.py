@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import degradation, enrolment, quality
+from benchmarks import degradation, quality
 from benchmarks.extraction import load_pipeline
 from benchmarks.quality import Judged, judge, row_of
+from benchmarks.sittings import Judge
 from pam_faceid.adapters.cameras.images import decode_image
+from pam_faceid.core.one_person import Agreement
 from pam_faceid.core.types import Refusal, SampleQuality
 
 
@@ -68,5 +70,10 @@ def test_a_mixture_of_two_is_not_taken_and_one_person_is() -> None:
         drawn = faces[who] + 0.5 * random.normal(size=(count, 128))
         return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
-    assert enrolment.is_taken(samples(0, 8), 0.37, 0.47)
-    assert not enrolment.is_taken(np.concatenate([samples(0, 8), samples(1, 1)]), 0.37, 0.47)
+    judge = Judge(Agreement(samples=0.37, halves=0.47, ends=0.37), threshold=0.47)
+    assert judge.takes(samples(0, 8))
+    assert not judge.takes(np.concatenate([samples(0, 8), samples(1, 1)]))
+    enrolled = judge.template(samples(0, 8)[:4], at=1.0)
+    own, other = (judge.template(s, at=2.0) for s in (samples(0, 8)[4:], samples(1, 4)))
+    assert judge.extends(enrolled, own)
+    assert not judge.extends(enrolled, other)

@@ -119,6 +119,7 @@ NUMBERS = [
     ("attempt", "timeout_seconds"),
     ("enrolment", "references"),
     ("enrolment", "timeout_seconds"),
+    ("enrolment", "pose_seconds"),
     ("password", "every_hours"),
     ("password", "unused_days"),
     ("daemon", "idle_seconds"),

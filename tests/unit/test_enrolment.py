@@ -6,18 +6,24 @@ import dataclasses
 import itertools
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from benchmarks.extraction import Pipeline, load_pipeline
+from benchmarks.extraction import Pipeline, load_pipeline, nearest_the_middle
+from benchmarks.morphs import Portrait, morph, portrait
+from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.adapters.models.manifest import load_manifest
-from pam_faceid.apps.admin.add_user import HALVES_FMR, SAMPLES_FMR
+from pam_faceid.apps.admin.enrolling import agreement_of
+from pam_faceid.core.config import Config
 from pam_faceid.core.enrolment import Enroller, Refused, Taken
 from pam_faceid.core.errors import EnrolmentError, FaceIdError
-from pam_faceid.core.matching import threshold_for
+from pam_faceid.core.guidance import Guidance
+from pam_faceid.core.one_person import Agreement
 from pam_faceid.core.types import (
     Embedding,
     Observation,
+    Pose,
     ReferenceTemplate,
     Refusal,
     SampleQuality,
@@ -33,28 +39,20 @@ def seen(vector: np.ndarray, origin: str = "camera", *, at: float = 0.0) -> Obse
     return Observation(0, at, None, QUALITY, embedding, {}, origin)
 
 
-@dataclasses.dataclass(frozen=True)
-class Agreement:
-    """Of two samples, and of two means."""
-
-    samples: float
-    halves: float
-
-
 @pytest.fixture(scope="module")
 def agreement(models_dir: Path) -> Agreement:
-    """As `faceid-admin add-user` has it."""
-    calibration = load_manifest(models_dir).find("sface").calibration
-    assert calibration is not None
-    return Agreement(
-        threshold_for(SAMPLES_FMR, calibration), threshold_for(HALVES_FMR, calibration)
-    )
+    """As `faceid-admin add-user` has it for files."""
+    return agreement_of(Config(), load_manifest(models_dir), one_sitting=False)
 
 
 @pytest.fixture(scope="module")
-def people(shared_data: Path, models_dir: Path) -> list[list[Observation]]:
+def pipeline(models_dir: Path) -> Pipeline:
+    return load_pipeline(models_dir, "sface")
+
+
+@pytest.fixture(scope="module")
+def people(shared_data: Path, pipeline: Pipeline) -> list[list[Observation]]:
     """Ten photographs each of five people, taken years and cameras apart."""
-    pipeline: Pipeline = load_pipeline(models_dir, "sface")
     found: list[list[Observation]] = []
     for folder in sorted((shared_data / "lfw-deepfunneled").iterdir()):
         photos = sorted(folder.glob("*.jpg"))[:IMAGES]
@@ -67,14 +65,16 @@ def people(shared_data: Path, models_dir: Path) -> list[list[Observation]]:
     return found
 
 
-def enroller(agreement: Agreement, *, references: int = 8, spacing: float = 0.0) -> Enroller:
+def enroller(
+    agreement: Agreement, *, references: int = 8, guidance: Guidance | None = None
+) -> Enroller:
     return Enroller(
         user="alice",
         uid=1000,
+        look="default",
         references=references,
-        agreement=agreement.samples,
-        halves_agreement=agreement.halves,
-        spacing_seconds=spacing,
+        agreement=agreement,
+        guidance=guidance,
     )
 
 
@@ -89,9 +89,15 @@ def test_each_person_alone_makes_a_template(
     people: list[list[Observation]], agreement: Agreement
 ) -> None:
     for samples in people:
-        template = template_of(samples, agreement)
+        taking = enroller(agreement)
+        for sample in samples:
+            assert isinstance(taking.add(sample), Taken)
+        template = taking.template(now=5.0)
         assert (template.user, template.uid, template.model_id) == ("alice", 1000, MODEL)
-        assert len({reference.source for reference in template.references}) == 8
+        kept = {reference.source for reference in template.references}
+        assert len(kept) == 8 or len(kept) + len(taking.odd_ones()) == IMAGES
+        assert len(kept) >= 6
+        assert {reference.look for reference in template.references} == {"default"}
 
 
 @pytest.mark.parametrize(
@@ -150,31 +156,144 @@ def test_a_repeated_sample_is_kept_once(
 ) -> None:
     taking = enroller(agreement)
     first, second = people[0][:2]
-    assert taking.add(first) == Taken(1, 32, first.origin)
+    assert taking.add(first) == Taken(Pose.STRAIGHT, first.origin)
     again = dataclasses.replace(first, origin="copy.jpg")
     assert taking.add(again) == Refused(None, "copy.jpg")
-    assert taking.add(second) == Taken(2, 32, second.origin)
+    assert taking.add(second) == Taken(Pose.STRAIGHT, second.origin)
     assert taking.add(again) == Refused(None, "copy.jpg")
     assert len(taking.template(now=0.0).references) == 2
 
 
-def test_a_camera_is_given_time_between_two_samples(
+def test_copies_of_one_picture_enrol_nobody_and_the_picture_alone_does(
     people: list[list[Observation]], agreement: Agreement
 ) -> None:
-    taking = enroller(agreement, references=3, spacing=0.4)
-    events = [
-        taking.add(dataclasses.replace(sample, captured_at=0.25 * index))
-        for index, sample in enumerate(people[0][:5])
+    taking = enroller(agreement)
+    taking.add(people[0][0])
+    assert len(taking.template(now=0.0).references) == 1
+    for _ in range(6):
+        taking.add(people[0][0])
+    with pytest.raises(EnrolmentError, match="differ: 1, 6 more repeat one") as caught:
+        taking.template(now=0.0)
+    assert "copies of one picture" in caught.value.hint
+
+
+def encoded_again(pixels: np.ndarray, quality: int, scale: float) -> np.ndarray:
+    sized = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    data = cv2.imencode(".jpg", sized[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return decode_image(data.tobytes(), name="again.jpg")
+
+
+def embedded(pipeline: Pipeline, pixels: np.ndarray, origin: str = "morph") -> Observation:
+    face = nearest_the_middle(pipeline.detector.detect(pixels), pixels)
+    return seen(pipeline.embedder.embed(pipeline.embedder.crop(pixels, face)).vector, origin)
+
+
+def test_one_picture_encoded_again_and_again_enrols_nobody(
+    repository: Path, pipeline: Pipeline, agreement: Agreement
+) -> None:
+    """Before a camera as well, where a held picture gives frame after frame."""
+    for path in sorted((repository / "pam_faceid/demo/portraits").glob("*.jpg")):
+        pixels = decode_image(path.read_bytes(), name=path.name)
+        files = enroller(agreement)
+        guidance = Guidance(references=8, patience_seconds=0.0)
+        camera = enroller(agreement, guidance=guidance)
+        for number, quality in enumerate((95, 90, 85, 80, 75, 70, 60, 50)):
+            scale = (1.0, 0.9)[number % 2]
+            observation = embedded(pipeline, encoded_again(pixels, quality, scale))
+            files.add(observation)
+            camera.add(dataclasses.replace(observation, captured_at=float(number)))
+        for taking in (files, camera):
+            with pytest.raises(EnrolmentError, match="repeat one of these"):
+                taking.template(now=0.0)
+
+
+def portraits_of(repository: Path, pipeline: Pipeline) -> list[Portrait]:
+    found = []
+    for path in sorted((repository / "pam_faceid/demo/portraits").glob("*.jpg")):
+        pixels = decode_image(path.read_bytes(), name=path.name)
+        face = nearest_the_middle(pipeline.detector.detect(pixels), pixels)
+        found.append(portrait(pixels, face.points))
+    return found
+
+
+@pytest.mark.parametrize("frames", [3, 5, 9, 21, 41])
+@pytest.mark.parametrize("order", ["forth", "back", "at random"])
+def test_a_face_that_becomes_another_enrols_nobody(
+    repository: Path, pipeline: Pipeline, agreement: Agreement, frames: int, order: str
+) -> None:
+    """Every frame is like its neighbours, so what links samples is no answer."""
+    one, other = portraits_of(repository, pipeline)
+    shares = np.linspace(0.0, 1.0, frames)
+    if order == "back":
+        shares = shares[::-1]
+    if order == "at random":
+        shares = np.random.default_rng(frames).permutation(shares)
+    taking = enroller(agreement)
+    for share in shares:
+        taking.add(embedded(pipeline, morph(one, other, float(share))))
+    with pytest.raises(EnrolmentError, match="not of one person"):
+        taking.template(now=0.0)
+
+
+def test_a_morph_begins_and_ends_with_the_two_people(repository: Path, pipeline: Pipeline) -> None:
+    """Else the tests with morphs would prove nothing."""
+    ends = portraits_of(repository, pipeline)
+    one, other = (embedded(pipeline, face.pixels) for face in ends)
+    for share, whole in ((0.0, one), (1.0, other)):
+        again = embedded(pipeline, morph(ends[0], ends[1], share))
+        assert float(again.embedding.vector @ whole.embedding.vector) > 0.95
+    middle = embedded(pipeline, morph(ends[0], ends[1], 0.5)).embedding.vector
+    assert min(float(middle @ whole.embedding.vector) for whole in (one, other)) > 0.4
+
+
+@pytest.mark.data
+def test_people_of_lfw_who_become_each_other_are_refused(
+    shared_data: Path, pipeline: Pipeline, agreement: Agreement
+) -> None:
+    folders = sorted((shared_data / "lfw-deepfunneled").iterdir())[:40]
+    faces = []
+    for folder in folders:
+        pixels = decode_image(min(folder.glob("*.jpg")).read_bytes(), name=folder.name)
+        found = nearest_the_middle(pipeline.detector.detect(pixels), pixels)
+        faces.append(portrait(pixels, found.points))
+    taken = []
+    for one, other in zip(faces[::2], faces[1::2], strict=True):
+        taking = enroller(agreement)
+        for share in np.linspace(0.0, 1.0, 13):
+            taking.add(embedded(pipeline, morph(one, other, float(share))))
+        try:
+            taken.append(taking.template(now=0.0))
+        except EnrolmentError:
+            continue
+    assert taken == []
+
+
+def test_no_two_references_are_unlike_each_other(agreement: Agreement) -> None:
+    """A sample that the others only lead to is left out, and named."""
+    rng = np.random.default_rng(0)
+    one, other = np.linalg.qr(rng.normal(size=(128, 2)))[0].T
+    alike = [seen(one + 0.04 * rng.normal(size=128), f"alike {n}") for n in range(12)]
+    leading = [
+        seen(np.cos(angle) * one + np.sin(angle) * other, f"step {angle}")
+        for angle in np.radians((18, 36, 54, 74))
     ]
-    assert [isinstance(event, Taken) for event in events] == [True, False, True, False, True]
-    assert taking.is_complete
+    steps = [*alike, *leading]
+    taking = enroller(agreement, references=len(steps))
+    for step in steps:
+        assert isinstance(taking.add(step), Taken)
+    references = taking.template(now=0.0).references
+    for first, second in itertools.combinations(references, 2):
+        score = float(first.embedding.vector @ second.embedding.vector)
+        assert score >= agreement.samples
+    kept = {reference.source for reference in references}
+    assert taking.odd_ones() == [s.origin for s in steps if s.origin not in kept] != []
 
 
 def test_the_references_are_those_that_differ_most(agreement: Agreement) -> None:
-    """Ten nearly equal frames and one turned head: the turned head is kept."""
+    """Ten frames that are alike and one turned head: the turned head is kept."""
     rng = np.random.default_rng(0)
     face, aside = rng.normal(size=(2, 128))
-    frames = [seen(face + 0.1 * rng.normal(size=128), f"{number}") for number in range(10)]
+    frames = [seen(face + 0.3 * rng.normal(size=128), f"{number}") for number in range(10)]
     taking = enroller(agreement, references=2)
     for sample in [*frames, seen(face + 0.6 * aside, "turned")]:
         assert isinstance(taking.add(sample), Taken)

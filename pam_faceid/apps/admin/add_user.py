@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import statistics
 import sys
-import time
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,60 +12,47 @@ import click
 
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
+from pam_faceid.apps.admin.enrolling import Sampled, agreement_of, take_samples
 from pam_faceid.apps.admin.looking import (
     from_option,
     paths_argument,
     recording,
     warn_of_recording,
-    watch,
 )
-from pam_faceid.apps.admin.output import as_json, facts, guide
-from pam_faceid.core.errors import CameraError, EnrolmentError
+from pam_faceid.apps.admin.output import as_json, facts
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.accounts import Account
     from pam_faceid.adapters.models.manifest import Manifest
-    from pam_faceid.apps.observer import Sight
     from pam_faceid.core.config import Config
-    from pam_faceid.core.enrolment import Enroller
+    from pam_faceid.core.ports import TemplateStore
+    from pam_faceid.core.self_check import SelfCheck
     from pam_faceid.core.types import ReferenceTemplate
 
-SPACING_SECONDS: Final = 0.4  # for the head to move a little between two samples
 PASSWORD_TRIES: Final = 3
-# How alike two samples of one person are at least, and two means of several. See docs/quality.md.
-SAMPLES_FMR: Final = 1e-3
-HALVES_FMR: Final = 1e-5
-MOVE: Final = "Good. Turn your head a little"
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """Samples that were refused for one reason.
+class _Wish:
+    """What is asked for.
 
     Args:
-        source: A file or the camera.
-        why: What the person can do, or what is wrong with the file.
-        frames: How many.
+        account: Whom to enrol.
+        paths: Files in place of the camera; None for the camera.
+        look: Name of the look.
+        extend: Keep the template and add to it.
+        replace: Drop the template that is there.
+        references: Samples to keep.
+        quiet: Write JSON alone.
     """
 
-    source: str
-    why: str
-    frames: int
-
-
-@dataclass(frozen=True, slots=True)
-class SelfCheck:
-    """How well the references of a template agree with each other.
-
-    Args:
-        lowest, median, highest: Comparison score of each reference with the others, cosine.
-        threshold: Of a login.
-    """
-
-    lowest: float
-    median: float
-    highest: float
-    threshold: float
+    account: Account
+    paths: list[Path] | None
+    look: str
+    extend: bool
+    replace: bool
+    references: int
+    quiet: bool
 
 
 @click.command("add-user")
@@ -77,9 +60,11 @@ class SelfCheck:
 @paths_argument
 @from_option
 @click.option("--replace", is_flag=True, help="Replace the template that NAME has.")
+@click.option("--extend", is_flag=True, help="Add a look to the template that NAME has.")
+@click.option("--look", metavar="LOOK", help="Name of the look: glasses, for one.")
 @click.option("--no-confirm", is_flag=True, help="Do not ask for the password of NAME.")
 @click.option(
-    "--references", type=click.IntRange(1, 64), help="Samples to keep, instead of the configured."
+    "--references", type=click.IntRange(1, 12), help="Samples to keep, instead of the configured."
 )
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
@@ -90,84 +75,189 @@ def add_user(
     more_paths: tuple[Path, ...],
     first_paths: tuple[Path, ...],
     replace: bool,
+    extend: bool,
+    look: str | None,
     no_confirm: bool,
     references: int | None,
     json_wanted: bool,
 ) -> None:
     """Enrol NAME, so that their face lets them in.
 
-    Looks through the camera, or with --from at images, videos or folders of images. An existing
-    template is kept unless --replace is given.
+    Looks through the camera and asks for a slow turn of the head, or with --from looks at images,
+    videos or folders of images. An existing template is kept unless --replace is given; --extend
+    adds to it how NAME looks with glasses, say.
     """
     require_root("enrolling a person")
     paths = recording(first_paths, more_paths)
-    from msgspec import structs
-
     from pam_faceid.adapters.accounts import find_account
     from pam_faceid.adapters.configuration import load_config
     from pam_faceid.adapters.models.manifest import load_manifests
-    from pam_faceid.adapters.vault.keys import key_provider
-    from pam_faceid.adapters.vault.sealing import wipe
-    from pam_faceid.apps.observing import open_observer
-    from pam_faceid.core.enrolment import Enroller, stricter
+    from pam_faceid.core.types import DEFAULT_LOOK, is_look
 
+    if extend and replace:
+        raise click.UsageError("--extend keeps the template, and --replace does not: choose one")
+    look = DEFAULT_LOOK if look is None else look
+    if not is_look(look):
+        raise click.UsageError("--look takes a name of 1 to 32 characters")
     account = find_account(name)
     config = load_config(admin.layout)
     if paths is None:
         warn_of_recording(config)
     manifest = load_manifests(admin.layout)
-    rule = wiring.decision_rule(config, manifest)
-    store = wiring.template_store(admin.layout)
-    if not replace and account.name in store.users():
-        raise RefusedError(
-            f"{account.name!r} is enrolled already",
-            hint=f"to enrol anew: faceid-admin add-user {account.name} --replace",
-        )
+    wish = _Wish(
+        account,
+        paths,
+        look,
+        extend=extend,
+        replace=replace,
+        references=references or config.enrolment.references,
+        quiet=json_wanted,
+    )
+    _check_enrolled(wish, wiring.template_store(admin.layout))
     if not no_confirm:
         _confirm_password(account, admin.layout.pam_d)
-    enroller = Enroller(
-        user=account.name,
-        uid=account.uid,
-        references=references or config.enrolment.references,
-        agreement=_score_at(SAMPLES_FMR, config, manifest, rule.threshold),
-        halves_agreement=_score_at(HALVES_FMR, config, manifest, rule.threshold),
-        spacing_seconds=0.0 if paths else SPACING_SECONDS,
-    )
-    watched = structs.replace(config, quality=stricter(config.quality))
-    with open_observer(watched, admin.layout, recording=paths) as observer:
-        # Before anybody has to hold still for a template that could not be sealed.
-        wipe(key_provider(admin.layout).key())
-        good, left_out = _collect(enroller, observer, config, live=paths is None)
-    if not json_wanted:
-        for item in left_out:
-            times = f" ({item.frames} frames)" if item.frames > 1 else ""
-            click.echo(f"left out: {Path(item.source).name}: {item.why}{times}", err=True)
-    if paths is None and not enroller.is_complete:
-        raise EnrolmentError(
-            f"only {good} good samples in {config.enrolment.timeout_seconds:g} s; nothing was kept",
-            hint="see what was left out above; more even light helps most",
-        )
-    template = enroller.template(now=time.time())
-    wiring.audit_log(admin.layout).record(
-        "add-user", user=account.name, references=len(template.references), replace=replace
-    )
-    store.save(template, replace=replace)
+    sampled = _sample(admin, wish, config, manifest)
+    template = _store(admin, wish, sampled, config, manifest)
     _begin_trust(admin, account, confirmed=not no_confirm)
-    check = _self_check(template, rule.threshold)
+    check = _self_check(template, config, manifest)
     if json_wanted:
         as_json(
             {
                 "user": account.name,
                 "model": template.model_id,
+                "look": look,
                 "references": len(template.references),
-                "good_samples": good,
-                "left_out": [asdict(item) for item in left_out],
+                "good_samples": sampled.good,
+                "poses": _poses(template, look),
+                "poses_not_seen": sampled.not_seen,
+                "left_out": [asdict(item) for item in sampled.left_out],
                 "self_check": None if check is None else asdict(check),
-                "threshold": rule.threshold,
+                "threshold": wiring.decision_rule(config, manifest).threshold,
             }
         )
     else:
-        _summarise(template, good, check)
+        _summarise(template, sampled, look, check)
+
+
+def _sample(admin: Admin, wish: _Wish, config: Config, manifest: Manifest) -> Sampled:
+    """Look at the person, or at files, in a process that sees no template."""
+    from msgspec import structs
+
+    from pam_faceid.adapters.vault.keys import key_provider
+    from pam_faceid.adapters.vault.sealing import wipe
+    from pam_faceid.apps.observing import open_observer
+    from pam_faceid.core.enrolment import Enroller, stricter
+    from pam_faceid.core.guidance import Guidance
+
+    wanted = wish.references
+    watched = structs.replace(config, quality=stricter(config.quality))
+    with open_observer(watched, admin.layout, recording=wish.paths) as observer:
+        # Before anybody has to hold still for a template that could not be sealed.
+        wipe(key_provider(admin.layout).key())
+        if wish.extend:
+            wanted = min(wanted, _room(wish.account, wiring.template_store(admin.layout)))
+        guidance = None
+        if wish.paths is None:
+            patience = config.enrolment.pose_seconds
+            guidance = Guidance(references=wanted, patience_seconds=patience)
+        enroller = Enroller(
+            user=wish.account.name,
+            uid=wish.account.uid,
+            look=wish.look,
+            references=wanted,
+            agreement=agreement_of(config, manifest, one_sitting=wish.paths is None),
+            guidance=guidance,
+        )
+        return take_samples(enroller, observer, config, guidance, quiet=wish.quiet)
+
+
+def _store(
+    admin: Admin, wish: _Wish, sampled: Sampled, config: Config, manifest: Manifest
+) -> ReferenceTemplate:
+    """Store what was sampled, or add it to what is there; only what matches itself."""
+    from pam_faceid.core.enrolment import SAME_SAMPLE
+    from pam_faceid.core.looks import Extension, extended
+
+    store = wiring.template_store(admin.layout)
+    user = wish.account.name
+
+    def checked(template: ReferenceTemplate) -> ReferenceTemplate:
+        _self_check(template, config, manifest)
+        wiring.audit_log(admin.layout).record(
+            "add-user",
+            user=user,
+            references=len(template.references),
+            replace=wish.replace,
+            extend=wish.extend,
+            look=wish.look,
+        )
+        return template
+
+    if not wish.extend:
+        template = checked(sampled.template)
+        store.save(template, replace=wish.replace)
+        return template
+    extension = Extension(
+        matcher=config.matching.matcher,
+        threshold=wiring.decision_rule(config, manifest).threshold,
+        agreement=agreement_of(config, manifest, one_sitting=wish.paths is None).samples,
+        same=SAME_SAMPLE,
+    )
+    return store.update(
+        user,
+        wish.account.uid,
+        lambda enrolled: checked(extended(enrolled, sampled.template, extension)),
+    )
+
+
+def _poses(template: ReferenceTemplate, look: str) -> dict[str, int]:
+    """Return how many references of a look there are, by pose."""
+    from pam_faceid.core.looks import looks_of
+
+    mine = next(one for one in looks_of(template) if one.name == look)
+    return {pose.value: count for pose, count in mine.poses.items()}
+
+
+def _self_check(
+    template: ReferenceTemplate, config: Config, manifest: Manifest
+) -> SelfCheck | None:
+    from pam_faceid.core.self_check import self_check
+
+    threshold = wiring.decision_rule(config, manifest).threshold
+    return self_check(template, threshold=threshold, matcher=config.matching.matcher)
+
+
+def _check_enrolled(wish: _Wish, store: TemplateStore) -> None:
+    """Refuse to extend what is not there, and to overwrite what is."""
+    user = wish.account.name
+    if user in store.users():
+        if not (wish.extend or wish.replace):
+            raise RefusedError(
+                f"{user!r} is enrolled already",
+                hint=f"to enrol anew: faceid-admin add-user {user} --replace; "
+                f"to add a look: faceid-admin add-user {user} --extend --look LOOK",
+            )
+    elif wish.extend:
+        raise RefusedError(
+            f"{user!r} is not enrolled, so there is nothing to extend",
+            hint=f"enrol first: faceid-admin add-user {user}",
+        )
+
+
+def _room(account: Account, store: TemplateStore) -> int:
+    """Return how many references may be added; open the template before anybody holds still."""
+    from pam_faceid.core.looks import MAX_REFERENCES
+
+    template = store.load(account.name, account.uid)
+    template.wipe()
+    room = MAX_REFERENCES - len(template.references)
+    if room < 1:
+        raise RefusedError(
+            f"{account.name!r} has {len(template.references)} references, and {MAX_REFERENCES} is "
+            "the most",
+            hint=f"remove a look first: faceid-admin remove-user {account.name} --look LOOK",
+        )
+    return room
 
 
 def _confirm_password(account: Account, pam_d: Path) -> None:
@@ -227,71 +317,32 @@ def _begin_trust(admin: Admin, account: Account, *, confirmed: bool) -> None:
         states.change(account.name, lambda known: record if known is None else None)
 
 
-def _score_at(fmr: float, config: Config, manifest: Manifest, otherwise: float) -> float:
-    """Return the threshold for a false match rate; a model without calibration has the login's."""
-    from pam_faceid.core.matching import threshold_for
+def _summarise(
+    template: ReferenceTemplate, sampled: Sampled, look: str, check: SelfCheck | None
+) -> None:
+    from pam_faceid.core.looks import looks_of
 
-    calibration = manifest.find(config.matching.embedder).calibration
-    return otherwise if calibration is None else threshold_for(fmr, calibration)
-
-
-def _collect(
-    enroller: Enroller, observer: Sight, config: Config, *, live: bool
-) -> tuple[int, list[LeftOut]]:
-    """Feed observations to the enroller; return the good samples and what was left out."""
-    from pam_faceid.core.enrolment import Taken
-    from pam_faceid.core.quality import ADVICE
-
-    refused: Counter[tuple[str, str]] = Counter()
-    good = 0
-    with guide("Look at the camera" if live else "Looking at the samples") as show:
-        for observation in watch(observer, seconds=config.enrolment.timeout_seconds):
-            event = enroller.add(observation)
-            if isinstance(event, Taken):
-                good = event.count
-                show(MOVE, done=event.count, wanted=event.wanted)
-            elif event is not None:
-                why = "repeats an earlier one" if event.why is None else ADVICE[event.why]
-                refused[event.source, why] += 1
-                show(MOVE if event.why is None else why)
-            # Of files every one is looked at: the odd face may be in the last.
-            if live and enroller.is_complete:
-                break
-    left_out = [LeftOut(source, why, frames) for (source, why), frames in refused.items()]
-    left_out += [LeftOut(file.name, file.message, 1) for file in observer.unreadable]
-    if not good and observer.unreadable and not refused:
-        first = observer.unreadable[0]
-        raise CameraError(f"nothing to enrol from: {first.message}", hint=first.hint)
-    return good, left_out
-
-
-def _self_check(template: ReferenceTemplate, threshold: float) -> SelfCheck | None:
-    """Compare each reference with the others; None when there are no others."""
-    from pam_faceid.core.matching import compare
-
-    scores = []
-    for reference in template.references:
-        others = tuple(r for r in template.references if r is not reference)
-        if others:
-            rest = dataclasses.replace(template, references=others)
-            scores.append(compare(reference.embedding, rest, "nearest"))
-    if not scores:
-        return None
-    return SelfCheck(min(scores), statistics.median(scores), max(scores), threshold)
-
-
-def _summarise(template: ReferenceTemplate, good: int, check: SelfCheck | None) -> None:
-    click.echo(f"{template.user} is enrolled.")
+    looks = looks_of(template)
+    mine = next(one for one in looks if one.name == look)
+    also = f", look {look!r}" if len(looks) > 1 else ""
+    click.echo(f"{template.user} is enrolled{also}.")
+    kept = f"{len(mine.references)} of {sampled.good} good samples"
+    if len(looks) > 1:
+        kept = f"{len(mine.references)} of this look, {len(template.references)} of all"
+    poses = ", ".join(f"{pose} {count}" for pose, count in _poses(template, look).items())
+    if sampled.not_seen:
+        poses += f"; not seen: {', '.join(sampled.not_seen)}"
     agreement = "one reference: more images make a match steadier"
     if check is not None:
         agreement = (
-            f"{check.lowest:.2f} to {check.highest:.2f}, median {check.median:.2f}, among the"
-            f" references; a login needs {check.threshold:.2f}"
+            f"each reference scores {check.lowest:.2f} to {check.highest:.2f} with the others, "
+            f"median {check.median:.2f}; a login needs {check.threshold:.2f}"
         )
     facts(
         {
-            "references": f"{len(template.references)} of {good} good samples",
-            "agreement": agreement,
+            "references": kept,
+            "poses": poses,
+            "self-check": agreement,
             "try it": f"faceid-admin verify {template.user}",
             "use it": "faceid-admin pam enable sudo",
         }

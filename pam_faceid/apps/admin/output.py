@@ -66,6 +66,57 @@ def guide(text: str) -> Iterator[Show]:
         yield show
 
 
+class ShowPoses(Protocol):
+    """Tells the person what to do, and fills a bar for each pose."""
+
+    def __call__(self, text: str, taken: Mapping[str, int]) -> None:
+        """Replace the advice; so many samples of each pose are good."""
+
+
+@contextlib.contextmanager
+def guide_poses(wanted: Mapping[str, int], text: str) -> Iterator[ShowPoses]:
+    """Show a line of advice above one bar a pose on standard error.
+
+    Args:
+        wanted: How many samples of each pose.
+        text: The first advice.
+    """
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if console.is_dumb_terminal:  # one that cannot go back a line
+        yield _Lines(text)
+        return
+    advice = Text(text, style="bold")
+    columns = (TextColumn("{task.description:>10}"), BarColumn(bar_width=30), MofNCompleteColumn())
+    bars = Progress(*columns, console=console)
+    tasks = {pose: bars.add_task(pose, total=count) for pose, count in wanted.items()}
+    with Live(Group(advice, bars), console=console, transient=True, refresh_per_second=10):
+
+        def show(text: str, taken: Mapping[str, int]) -> None:
+            advice.plain = text
+            for pose, task in tasks.items():
+                bars.update(task, completed=min(taken.get(pose, 0), wanted[pose]))
+
+        yield show
+
+
+class _Lines:
+    """The same where lines cannot be redrawn: each new advice once."""
+
+    def __init__(self, text: str) -> None:
+        self._last = ""
+        self(text, {})
+
+    def __call__(self, text: str, taken: Mapping[str, int]) -> None:
+        if text != self._last:
+            click.echo(text, err=True)
+        self._last = text
+
+
 def facts(pairs: Mapping[str, str]) -> None:
     """Write name and value, one pair a line, values aligned."""
     indent = max(map(len, pairs)) + 2

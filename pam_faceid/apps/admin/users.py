@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pwd
+import statistics
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,10 +14,14 @@ from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
 from pam_faceid.apps.admin.output import as_json, facts, iso_time, local_time, table
 from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.looks import Look, looks_of, without_look
 
 if TYPE_CHECKING:
     from pam_faceid.core.ports import TemplateStore
     from pam_faceid.core.types import ReferenceTemplate
+
+# Of the quality of a look, what a person could make better another time.
+MEASURES: Final = ("size_px", "sharpness", "brightness")
 
 
 @click.command("list-users")
@@ -86,7 +91,7 @@ def _row(entry: _Listed) -> tuple[str, str, str, str]:
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
 def show_user(admin: Admin, *, name: str, json_wanted: bool) -> None:
-    """Show what is kept of NAME: dates, quality and sources, never the vectors."""
+    """Show what is kept of NAME: looks, poses, dates and quality, never the vectors."""
     require_root("reading a template")
     from pam_faceid.adapters.accounts import find_account
     from pam_faceid.apps.admin.trust import trust_in
@@ -108,23 +113,40 @@ def show_user(admin: Admin, *, name: str, json_wanted: bool) -> None:
             "last let in": _when(trust.used_at),
         }
     )
+    looks = looks_of(template)
     table(
-        ("#", "Taken", "Px", "Turn", "Nod", "Tilt", "Sharp", "Light", "Source"),
+        ("Look", "Added", "Refs", "Px", "Sharp", "Light", "Poses"),
+        [
+            (
+                look.name,
+                local_time(look.added_at),
+                str(len(look.references)),
+                *(f"{_middle(look, measure):.0f}" for measure in MEASURES),
+                ", ".join(f"{pose.value} {count}" for pose, count in look.poses.items()),
+            )
+            for look in looks
+        ],
+    )
+    numbered = enumerate((r for look in looks for r in look.references), start=1)
+    table(
+        ("#", "Pose", "Turn", "Nod", "Tilt", "Px", "Sharp", "Light", "Source"),
         [
             (
                 str(number),
-                local_time(reference.enrolled_at),
-                f"{reference.quality.size_px:.0f}",
+                reference.pose.value,
                 f"{reference.quality.yaw:+.2f}",
                 f"{reference.quality.pitch:+.2f}",
                 f"{reference.quality.roll_degrees:+.0f}°",
-                f"{reference.quality.sharpness:.0f}",
-                f"{reference.quality.brightness:.0f}",
+                *(f"{getattr(reference.quality, measure):.0f}" for measure in MEASURES),
                 reference.source.rpartition("/")[2],
             )
-            for number, reference in enumerate(template.references, start=1)
+            for number, reference in numbered
         ],
     )
+
+
+def _middle(look: Look, measure: str) -> float:
+    return float(statistics.median(getattr(r.quality, measure) for r in look.references))
 
 
 def _when(time: str | None) -> str:
@@ -137,8 +159,20 @@ def _described(template: ReferenceTemplate) -> dict[str, object]:
         "uid": template.uid,
         "model": template.model_id,
         "created": iso_time(template.created_at),
+        "looks": [
+            {
+                "look": look.name,
+                "added": iso_time(look.added_at),
+                "references": len(look.references),
+                "poses": {pose.value: count for pose, count in look.poses.items()},
+                "quality": {measure: round(_middle(look, measure), 4) for measure in MEASURES},
+            }
+            for look in looks_of(template)
+        ],
         "references": [
             {
+                "look": reference.look,
+                "pose": reference.pose.value,
                 "taken": iso_time(reference.enrolled_at),
                 "source": reference.source,
                 "quality": {k: round(v, 4) for k, v in asdict(reference.quality).items()},
@@ -150,21 +184,42 @@ def _described(template: ReferenceTemplate) -> dict[str, object]:
 
 @click.command("remove-user")
 @click.argument("name")
+@click.option("--look", metavar="LOOK", help="Delete this look alone.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_admin
-def remove_user(admin: Admin, *, name: str, yes: bool) -> None:
-    """Delete the template of NAME, who may have left the machine already."""
+def remove_user(admin: Admin, *, name: str, look: str | None, yes: bool) -> None:
+    """Delete the template of NAME, who may have left the machine already, or one look of it."""
     require_root("deleting a template")
     from pam_faceid.adapters.accounts import check_name
 
     check_name(name)
     store = wiring.template_store(admin.layout)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise RefusedError("nobody is there to confirm the deletion", hint="pass --yes")
-        if not click.confirm(f"Delete the face template of {name}?"):
-            raise RefusedError("nothing was deleted")
+    if look is not None:
+        _remove_look(admin, store, name, look, yes=yes)
+        return
+    _confirm_deletion(f"the face template of {name}", yes=yes)
     store.remove(name)
     wiring.state_store(admin.layout).remove(name)
     click.echo(f"{name}: the template is deleted; only the password lets them in now")
     wiring.audit_log(admin.layout).record("remove-user", user=name)
+
+
+def _remove_look(admin: Admin, store: TemplateStore, name: str, look: str, *, yes: bool) -> None:
+    from pam_faceid.adapters.accounts import find_account
+
+    account = find_account(name)
+    # Before the question, so that nobody confirms what cannot be done.
+    without_look(store.load(account.name, account.uid), look)
+    _confirm_deletion(f"the look {look!r} of {name}", yes=yes)
+    left = store.update(account.name, account.uid, lambda kept: without_look(kept, look))
+    click.echo(f"{name}: the look {look!r} is deleted; references left: {len(left.references)}")
+    wiring.audit_log(admin.layout).record("remove-user", user=name, look=look)
+
+
+def _confirm_deletion(what: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise RefusedError("nobody is there to confirm the deletion", hint="pass --yes")
+    if not click.confirm(f"Delete {what}?"):
+        raise RefusedError("nothing was deleted")
