@@ -349,11 +349,13 @@ def password_service(machine: Machine, repository: Path) -> Iterator[None]:
         own.unlink()
 
 
-def enrol_at_a_terminal(machine: Machine, faces: list[str], answers: list[str]) -> tuple[int, str]:
+def enrol_at_a_terminal(
+    machine: Machine, faces: list[str], answers: list[str], *options: str
+) -> tuple[int, str]:
     """Run add-user on a terminal, answer each password prompt, and return code and output."""
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        [*admin_command(machine), "add-user", machine.account.name, "--from", *faces],
+        [*admin_command(machine), "add-user", machine.account.name, *options, "--from", *faces],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
@@ -393,6 +395,25 @@ def test_a_second_try_is_given(machine: Machine, faces: list[str], password_serv
 
     assert code == 0, output
     assert "That is not the password." in output
+
+
+def test_a_look_is_added_only_with_the_password(
+    machine: Machine, faces: list[str], password_service: None
+) -> None:
+    add(machine, "--from", *faces[:3])
+    before = template_file(machine).read_bytes()
+    glasses = ("--extend", "--look", "glasses")
+
+    code, output = enrol_at_a_terminal(machine, faces[3:], ["wrong\n"] * 3, *glasses)
+    assert code == 1, output
+    assert "was not confirmed" in output
+    assert template_file(machine).read_bytes() == before
+
+    code, output = enrol_at_a_terminal(
+        machine, faces[3:], [f"{machine.account.password}\n"], *glasses
+    )
+    assert code == 0, output
+    assert "look 'glasses'" in output
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,20 @@
-"""Enrolment from real recordings, through the command line."""
+"""Enrolment from real recordings, as files and as the camera, through the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from benchmarks.extraction import load_pipeline, nearest_the_middle
+from benchmarks.morphs import Portrait, morph, portrait
+from pam_faceid.adapters.cameras.images import decode_image
 from tests.integration.conftest import Machine
 
 pytestmark = pytest.mark.root
@@ -74,4 +80,110 @@ def test_a_photo_of_two_people_is_left_out(
     )
     assert ended.returncode == 1
     assert "only one person" in ended.stderr
+    assert list(machine.layout.templates.iterdir()) == []
+
+
+def as_camera(machine: Machine, video: Path, *, pose_seconds: float) -> None:
+    """Put a video where the camera would be, played again and again."""
+    shown = machine.layout.root / f"camera{video.suffix}"
+    shutil.copyfile(video, shown)
+    machine.configure(
+        f'[camera]\nrecording = "{shown}"\n[enrolment]\npose_seconds = {pose_seconds}\n'
+    )
+
+
+def add(machine: Machine, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return machine.admin("add-user", machine.account.name, "--no-confirm", *arguments, check=False)
+
+
+def write_frames(path: Path, frames: Iterable[np.ndarray]) -> Path:
+    writer = None
+    for frame in frames:
+        if writer is None:
+            size = (frame.shape[1], frame.shape[0])
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, size)
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    assert writer is not None
+    writer.release()
+    return path
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("person", [0, 1, 2])
+def test_a_person_who_turns_the_head_is_enrolled_in_every_pose(
+    machine: Machine, videos: list[Path], person: int
+) -> None:
+    """A phone video stands for the camera; a selfie of another day is let in afterwards."""
+    as_camera(machine, videos[person], pose_seconds=20.0)
+
+    ended = add(machine, "--json")
+
+    assert ended.returncode == 0, ended.stderr
+    enrolled = json.loads(ended.stdout)
+    assert enrolled["poses"] == {"straight": 2, "left": 2, "right": 2, "up": 1, "down": 1}
+    assert enrolled["poses_not_seen"] == []
+    assert enrolled["self_check"]["lowest"] >= enrolled["threshold"]
+    selfie = videos[person].with_name("live_selfie.jpg")
+    machine.admin("verify", machine.account.name, "--from", *[str(selfie)] * 2)
+
+
+@pytest.mark.data
+def test_two_people_who_take_turns_before_the_camera_enrol_nobody(
+    machine: Machine, videos: list[Path], tmp_path: Path
+) -> None:
+    as_camera(machine, write_video(tmp_path / "two.avi", videos[:2]), pose_seconds=2.0)
+
+    ended = add(machine)
+
+    assert ended.returncode == 1
+    assert "not of one person" in ended.stderr
+    assert list(machine.layout.templates.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def laid(portraits: tuple[Path, Path], models_dir: Path) -> list[Portrait]:
+    pipeline = load_pipeline(models_dir, "sface")
+    found = []
+    for path in portraits:
+        pixels = decode_image(path.read_bytes(), name=path.name)
+        face = nearest_the_middle(pipeline.detector.detect(pixels), pixels)
+        found.append(portrait(pixels, face.points))
+    return found
+
+
+@pytest.mark.parametrize("source", ["file", "camera"])
+def test_a_face_that_becomes_another_enrols_nobody(
+    machine: Machine, laid: list[Portrait], tmp_path: Path, source: str
+) -> None:
+    shares = np.linspace(0.0, 1.0, 31)
+    video = write_frames(
+        tmp_path / "morph.avi", (morph(laid[0], laid[1], float(share)) for share in shares)
+    )
+    as_camera(machine, video, pose_seconds=1.0)
+
+    ended = add(machine, *(["--from", str(video)] if source == "file" else []))
+
+    assert ended.returncode == 1
+    assert "not of one person" in ended.stderr
+    assert list(machine.layout.templates.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["file", "camera"])
+def test_one_picture_again_and_again_enrols_nobody_and_the_reason_is_named(
+    machine: Machine, laid: list[Portrait], tmp_path: Path, source: str
+) -> None:
+    """Each frame is encoded anew and is not the same to the bit."""
+    random = np.random.default_rng(1)
+    still = laid[0].pixels.astype(np.float32)
+    noisy = (np.clip(still + random.normal(0, 2, still.shape), 0, 255) for _ in range(20))
+    video = write_frames(tmp_path / "still.avi", (frame.astype(np.uint8) for frame in noisy))
+    as_camera(machine, video, pose_seconds=1.0)
+    with machine.layout.config_file.open("a") as file:
+        file.write("timeout_seconds = 4.0\n")
+
+    ended = add(machine, *(["--from", str(video)] if source == "file" else []))
+
+    assert ended.returncode == 1
+    assert "more repeat one of these" in ended.stderr
+    assert "repeats an earlier one" in ended.stderr
     assert list(machine.layout.templates.iterdir()) == []
