@@ -39,8 +39,11 @@ clean-text:
 lock:
 	$(PYTHON) -m pip install --quiet uv
 	$(LOCK) pyproject.toml --output-file requirements/install.txt
-	$(LOCK) pyproject.toml onnx_models/requirements.txt --extra test --extra check --extra build \
-		--constraint requirements/install.txt --output-file requirements/test.txt
+	$(LOCK) pyproject.toml --extra report \
+		--constraint requirements/install.txt --output-file requirements/report.txt
+	$(LOCK) pyproject.toml onnx_models/requirements.txt \
+		--extra report --extra test --extra check --extra build \
+		--constraint requirements/report.txt --output-file requirements/test.txt
 	printf 'setuptools\n' | $(LOCK) - \
 		--constraint requirements/test.txt --output-file requirements/build.txt
 	$(PYTHON) requirements/sbom.py

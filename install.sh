@@ -35,7 +35,8 @@ readonly LOCK=/run/lock/pam_faceid-install
 
 usage() {
     cat <<'TEXT'
-usage: ./install.sh [--demo] [--enable SERVICE]... [--key PLACE] [--no-daemon] [--dry-run]
+usage: ./install.sh [--demo] [--enable SERVICE]... [--key PLACE] [--with-report] [--no-daemon]
+                    [--dry-run]
        ./install.sh --uninstall [--purge [--yes]] [--dry-run]
 
 Installs or upgrades pam_faceid. Templates, the key and an edited configuration are kept. No login
@@ -45,6 +46,8 @@ of this machine changes before --enable or 'faceid-admin pam enable' asks for it
   --enable SERVICE  then let the face into a PAM service, such as sudo; may be repeated
   --key PLACE       then keep the template key in a file (as it is by itself), or sealed by systemd
                     for this machine or its TPM: file, host, tpm2 or host+tpm2
+  --with-report     with matplotlib, which 'faceid-admin report' draws with: 90 MB more; kept by
+                    every upgrade from then on
   --no-daemon       without faceidd: each login loads the models anew
   --dry-run         print every action and take none
   --uninstall       take the face out of every PAM service and remove the program
@@ -70,7 +73,7 @@ run() {
 }
 
 read_options() {
-    DEMO=0 DAEMON=1 DRY_RUN=0 UNINSTALL=0 PURGE=0 YES=0 KEY='' ENABLE=()
+    DEMO=0 DAEMON=1 REPORT=0 DRY_RUN=0 UNINSTALL=0 PURGE=0 YES=0 KEY='' ENABLE=()
     while (($#)); do
         case $1 in
             --demo) DEMO=1 ;;
@@ -86,6 +89,7 @@ read_options() {
                 esac
                 shift
                 ;;
+            --with-report) REPORT=1 ;;
             --no-daemon) DAEMON=0 ;;
             --dry-run) DRY_RUN=1 ;;
             --uninstall) UNINSTALL=1 ;;
@@ -100,8 +104,8 @@ read_options() {
         shift
     done
     if ((PURGE && !UNINSTALL)); then die "--purge goes with --uninstall"; fi
-    if ((UNINSTALL && (DEMO || !DAEMON || ${#ENABLE[@]} || ${#KEY}))); then
-        die "--uninstall goes with neither --demo, --enable, --key nor --no-daemon"
+    if ((UNINSTALL && (DEMO || REPORT || !DAEMON || ${#ENABLE[@]} || ${#KEY}))); then
+        die "--uninstall goes with neither --demo, --enable, --key, --with-report nor --no-daemon"
     fi
 }
 
@@ -206,15 +210,18 @@ remove_releases_but() {
 }
 
 build_release() {
-    local release=$1 pip
+    local release=$1 pip pins=install.txt size=110 drawing
+    drawing=("$CURRENT"/lib/python3*/site-packages/matplotlib)
+    # What draws was asked for now, or is there already. The pins are those of install.txt and more.
+    if ((REPORT || ${#drawing[@]})); then pins=report.txt size=135; fi
     pip=("$release/bin/python" -I -m pip --quiet --disable-pip-version-check --no-input
         --no-cache-dir)
-    say "Building $release: downloads about 110 MB"
+    say "Building $release: downloads about $size MB"
     remove_releases_but "$(readlink -f "$CURRENT" || true)" # what a run before left unfinished
     run mkdir -p "$release/build" "$release/models"
     run "$PYTHON" -I -m venv "$release"
     run "${pip[@]}" install --require-hashes --only-binary :all: \
-        -r "$SOURCE/requirements/install.txt" -r "$SOURCE/requirements/build.txt"
+        -r "$SOURCE/requirements/$pins" -r "$SOURCE/requirements/build.txt"
     run cp -R "$SOURCE"/{pam_faceid,pyproject.toml,README.md,LICENSE} "$release/build/"
     run "${pip[@]}" install --no-deps --no-index --no-build-isolation "$release/build"
     # Nothing that runs at login needs these: a fifth of the size, on Python 3.10 a quarter.

@@ -1,8 +1,9 @@
 """Write the list of everything that an installation consists of, as CycloneDX 1.6 JSON.
 
 `python requirements/sbom.py` writes `sbom.cdx.json`; a test holds it in step with what it is made
-from: `requirements/install.txt`, `onnx_models/manifest.toml` and the version of this program. It
-says nothing that changes from run to run, no date and no serial number. See docs/building.md.
+from: `requirements/install.txt` and `report.txt`, `onnx_models/manifest.toml` and the version of
+this program. It says nothing that changes from run to run, no date and no serial number. See
+docs/building.md.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ def sbom(repository: Path) -> Component:
     found = VERSION.search((repository / "pam_faceid/__init__.py").read_text())
     if found is None:
         raise ValueError("pam_faceid/__init__.py has no __version__")
-    lock = (repository / "requirements/install.txt").read_text()
+    required = list(packages((repository / "requirements/install.txt").read_text()))
+    asked_for = packages((repository / "requirements/report.txt").read_text())
     manifest = tomllib.loads((repository / "onnx_models/manifest.toml").read_text())
     components = [
-        *packages(lock),
+        *required,
+        # Installed with --with-report only; the rest of that file is the first one again.
+        *({**part, "scope": "optional"} for part in asked_for if part not in required),
         *(model(spec) for spec in manifest["model"]),
         *(system(name, why) for name, why in SYSTEM.items()),
     ]

@@ -143,6 +143,22 @@ def test_running_it_again_upgrades_and_keeps_key_templates_and_edits(machine: Ma
     assert not machine.path("/etc/pam_faceid/config.toml.new").exists(), "the default is the same"
 
 
+def test_what_reports_are_drawn_with_is_there_once_asked_for_and_stays(machine: Machine) -> None:
+    python = "/opt/pam_faceid/current/bin/python"
+    drawing = (python, "-I", "-c", "import pam_faceid.apps.admin.chapters")
+    refused = machine.run("faceid-admin", "report", "root", "--out", "/var/report", check=False)
+    assert "--with-report" in refused.stderr
+    assert machine.run(*drawing, check=False).returncode != 0
+
+    for options in (("--with-report",), ()):
+        machine.install(*options)
+
+        machine.works()
+        machine.run(*drawing)
+        used = machine.run("du", "-sm", "/opt/pam_faceid").stdout.split()[0]
+        assert int(used) <= 450
+
+
 def test_a_new_default_is_laid_beside_an_edited_file(machine: Machine) -> None:
     config = machine.path("/etc/pam_faceid/config.toml")
     shipped = machine.path(CHECKOUT / "etc/pam_faceid/config.toml")
@@ -318,6 +334,7 @@ def test_another_system_is_refused_and_told_what_is_missing(machine: Machine) ->
         (("--purge",), "goes with --uninstall"),
         (("--uninstall", "--demo"), "neither"),
         (("--uninstall", "--no-daemon"), "nor --no-daemon"),
+        (("--uninstall", "--with-report"), "--with-report nor"),
         (("--key", "drawer"), "needs a place"),
     ],
 )

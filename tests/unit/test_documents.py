@@ -57,13 +57,14 @@ def test_every_decision_has_a_number_of_its_own(repository: Path) -> None:
 def test_every_dependency_is_argued_for(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     argued = (repository / "docs/adr/0001-dependencies.md").read_text()
-    for requirement in project["dependencies"]:
+    drawing = project["optional-dependencies"]["report"]
+    for requirement in (*project["dependencies"], *drawing):
         name = re.match(r"[a-z-]+", requirement)
         assert name
         assert f"| {name[0]} |" in argued
 
 
-@pytest.mark.parametrize("pins", ["install.txt", "test.txt", "build.txt"])
+@pytest.mark.parametrize("pins", ["install.txt", "report.txt", "test.txt", "build.txt"])
 def test_every_pin_has_a_hash(repository: Path, pins: str) -> None:
     lines = (repository / "requirements" / pins).read_text().splitlines()
     packages = [index for index, line in enumerate(lines) if re.match(r"[a-z]", line)]

@@ -37,13 +37,32 @@ def test_it_is_in_step_with_lock_file_manifest_and_version(
 def test_every_pin_and_every_hash_is_in_it(repository: Path) -> None:
     """Counted by other means than those that it is made with."""
     lock = (repository / "requirements/install.txt").read_text()
+    report = (repository / "requirements/report.txt").read_text()
     listed = json.loads((repository / "sbom.cdx.json").read_text())["components"]
     packages = [part for part in listed if part["bom-ref"].startswith("pkg:pypi/")]
+    optional = [part for part in packages if part.get("scope") == "optional"]
+    packages = [part for part in packages if part not in optional]
     pins = re.findall(r"^(\S+)==(\S+)", lock, re.MULTILINE)
     assert [(part["name"], part["version"]) for part in packages] == pins
     hashes = [each["content"] for part in packages for each in part["hashes"]]
     assert hashes == re.findall(r"sha256:(\w+)", lock)
     assert all(part["hashes"] for part in packages)
+    more = set(re.findall(r"^(\S+)==(\S+)", report, re.MULTILINE)) - set(pins)
+    assert {(part["name"], part["version"]) for part in optional} == more
+    assert "matplotlib" in {name for name, _ in more}
+    hashes = [each["content"] for part in optional for each in part["hashes"]]
+    assert set(hashes) == set(re.findall(r"sha256:(\w+)", report)) - set(
+        re.findall(r"sha256:(\w+)", lock)
+    )
+
+
+def test_what_reports_need_changes_no_pin_of_what_a_login_runs(repository: Path) -> None:
+    """install.sh takes one file in place of the other."""
+    required, more = (
+        set(re.findall(r"^(\S+==\S+)", (repository / "requirements" / name).read_text(), re.M))
+        for name in ("install.txt", "report.txt")
+    )
+    assert required <= more
 
 
 def test_every_model_is_in_it_with_where_its_weights_come_from(repository: Path) -> None:
