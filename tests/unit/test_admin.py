@@ -136,7 +136,7 @@ def test_help_and_pam_load_no_library_of_the_pipeline(tmp_path: Path) -> None:
             "import sys\nfrom pam_faceid.apps.admin import __main__\n"
             "try: __main__.main()\n"
             "finally: print(sorted(set(sys.modules) & {'numpy', 'cv2', 'onnxruntime', 'msgspec',"
-            " 'cryptography', 'rich', 'pam'}))"
+            " 'cryptography', 'rich', 'pam', 'matplotlib'}))"
         )
 
         ended = run(*arguments, root=tmp_path, code=code)

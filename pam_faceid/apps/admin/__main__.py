@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "remove-user": Command("users", "remove_user", "Delete a person's template."),
     "lock": Command("lock", "lock", "Let a face open nothing until the password was used."),
     "verify": Command("verify", "verify", "Try whether a face matches, with all figures."),
+    "report": Command("report", "report", "Draw how well people are told apart."),
     "pam": Command("pam_wiring", "pam", "Put the face into PAM services, or take it out."),
     "key": Command("keys", "key", "Show, replace or move the key of every template."),
     "backup": Command("backup", "backup", "Write every template into one encrypted file."),
