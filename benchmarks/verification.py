@@ -27,8 +27,9 @@ from benchmarks.statistics import (
     wilson,
 )
 from pam_faceid.adapters.models.manifest import load_manifest
+from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.errors import FaceIdError
-from pam_faceid.core.matching import comparison_score
+from pam_faceid.core.matching import comparison_score, match_threshold
 
 LISTED_RATES: Final = (1e-2, 1e-3)
 ALL_PAIRS_RATES: Final = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -95,14 +96,24 @@ def measure(options: argparse.Namespace) -> Result:
     samples = extract(options.images, used, pipeline, cache=options.cache)
     scores = [score(pair, samples) for pair in pairs]
     write_scores(options.out, pairs, scores, samples)
+    listed = _listed(pairs, scores)
+    calibration = load_manifest(options.models).find(options.embedder).calibration
     everything, calibrated = None, {}
+    comparisons = listed
     if options.all_pairs:
         comparisons = all_comparisons(samples)
         everything = error_rates(comparisons, ALL_PAIRS_RATES, **bootstrap)
-        calibration = load_manifest(options.models).find(options.embedder).calibration
         points = calibration.points if calibration is not None else ()
         found = rates_at(comparisons, [point.threshold for point in points], **bootstrap)
         calibrated = {f"{p.fmr:.0e}": at for p, at in zip(points, found, strict=True)}
+    if options.plots:
+        # Imported here: the figures need no matplotlib.
+        from benchmarks import plots  # noqa: PLC0415
+
+        threshold = match_threshold(MatchingConfig(), calibration, model=options.embedder)
+        plots.write(
+            options.plots, plots.draw(samples, comparisons, threshold=threshold, **bootstrap)
+        )
     return Result(
         facts={
             "embedder": pipeline.embedder.model_id,
@@ -114,7 +125,7 @@ def measure(options: argparse.Namespace) -> Result:
             **report.machine(),
         },
         acquisition=acquisition_of(samples),
-        listed_pairs=error_rates(_listed(pairs, scores), LISTED_RATES, **bootstrap),
+        listed_pairs=error_rates(listed, LISTED_RATES, **bootstrap),
         all_pairs=everything,
         calibrated=calibrated,
     )
@@ -261,6 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument("--min-face-px", type=int, help="default: the configuration's")
+    parser.add_argument("--plots", type=Path, help="folder for pictures; needs matplotlib")
     parser.add_argument("--replicates", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")

@@ -62,7 +62,9 @@ class SampleSet:
         self.samples = sorted(given, key=lambda s: (place[s.person], s.is_probe))
         self.people = [name for name in known if any(s.person == name for s in given)]
         width = len(given[0].vector) if given else 0
-        self.vectors = np.array([s.vector for s in self.samples], np.float32).reshape(-1, width)
+        self.vectors = np.array([s.vector for s in self.samples], np.float32).reshape(
+            -1, max(width, 1)
+        )
         number = {name: index for index, name in enumerate(self.people)}
         self.shows = np.array([number.get(s.person, -1) for s in self.samples], dtype=np.int32)
         self.is_probe = np.array([s.is_probe for s in self.samples], dtype=np.bool_)

@@ -72,6 +72,21 @@ def test_verification_writes_one_line_a_pair_and_tells_people_apart(
 
 
 @pytest.mark.data
+def test_verification_draws_what_there_is_enough_of(
+    few_images: Path, few_pairs: Path, tmp_path: Path
+):
+    """Some people have five images here, and 12 genuine pairs make no curve."""
+    plots = tmp_path / "plots"
+    arguments = (few_images, few_pairs, tmp_path / "scores.csv", "--plots", str(plots))
+
+    assert _verify(*arguments) == 0
+
+    assert {path.name for path in plots.iterdir()} == {
+        *("pairs.png", "heat-map.png", "components.png", "neighbourhoods.png")
+    }
+
+
+@pytest.mark.data
 def test_an_image_without_a_sample_is_a_failure_to_acquire_with_its_reason(
     few_images: Path, few_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -65,6 +65,12 @@ def test_thinning_keeps_every_reference_and_spreads_the_probes() -> None:
     assert len(whole.thinned(1)) == 2
 
 
+def test_an_empty_set_has_neither_people_nor_scores() -> None:
+    empty = SampleSet([], people=["a"])
+
+    assert (len(empty), empty.people, empty.scores().shape) == (0, [], (0, 0))
+
+
 def test_a_set_of_one_sample_has_no_pair() -> None:
     pairs = SampleSet([sample("a", "1", 0)], people=["a"]).pairs()
 

@@ -134,9 +134,9 @@ def _rate_axis(axes: Axes, which: str, least: float, comparisons: int) -> None:
     def name(value: float, _: object) -> str:
         if value < least * 1.01:
             return "none"
-        if value >= 1e-4:
-            return f"{100 * value:g} %"
-        return f"{value:.0e}".replace("e-0", "e-")
+        if which == "x":  # as a configuration has it
+            return "1" if value == 1 else f"{value:.0e}".replace("e-0", "e-")
+        return f"{100 * value:g} %"
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     if which == "x":
