@@ -89,15 +89,15 @@ def order_for(
         recording: Files or folders to look at once, in place of the configured camera.
 
     Raises:
-        CameraError: A recording cannot be opened or is not private enough to be believed.
+        CameraError: A recording cannot be opened, has too many files, or is not private enough to
+            be believed.
     """
-    from pam_faceid.adapters.cameras.recording import open_recording
+    from pam_faceid.adapters.cameras.recording import open_recording, open_recordings
     from pam_faceid.apps.order import Order
 
     files = []
     if recording is not None:
-        for path in recording:
-            files += open_recording(path, require_root_owned=False)
+        files = open_recordings(recording)
     elif config.camera.recording:
         files = open_recording(Path(config.camera.recording), require_root_owned=True)
     pnet, rnet, onet = (manifest.find(name) for name in DETECTOR)

@@ -23,7 +23,9 @@ from pam_faceid.adapters.cameras.recording import (
     OpenFile,
     Recording,
     Unreadable,
+    close_files,
     open_recording,
+    open_recordings,
 )
 from pam_faceid.core.errors import CameraError
 from pam_faceid.core.types import Frame
@@ -245,6 +247,37 @@ def test_a_folder_with_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match="no image") as caught:
         open_recording(tmp_path, require_root_owned=False)
     assert ".png" in caught.value.hint
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_folders_that_have_too_many_images_together_are_refused(tmp_path: Path) -> None:
+    """Each is a descriptor, and no more fit into one message to the observer."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for number in range(MAX_FILES // 2 + (folder == "b")):
+            (tmp_path / folder / f"{number}.png").touch()
+    before = open_descriptors()
+
+    with pytest.raises(CameraError, match=f"more than {MAX_FILES} files in all"):
+        open_recordings([tmp_path / "a", tmp_path / "b"])
+
+    assert open_descriptors() == before
+    files = open_recordings([tmp_path / "a", tmp_path / "a"])
+    assert len(files) == MAX_FILES
+    close_files(files)
+
+
+def test_a_file_that_is_missing_closes_those_before_it(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    before = open_descriptors()
+
+    with pytest.raises(CameraError, match=r"gone\.png"):
+        open_recordings([tmp_path / "a.png", tmp_path / "gone.png"])
+
+    assert open_descriptors() == before
 
 
 def test_a_folder_with_too_many_images_is_refused(tmp_path: Path) -> None:

@@ -90,6 +90,29 @@ def open_recording(path: Path, *, require_root_owned: bool) -> list[OpenFile]:
     return files
 
 
+def open_recordings(paths: Sequence[Path]) -> list[OpenFile]:
+    """Open images, videos and folders that the caller names, one after the other.
+
+    Raises:
+        CameraError: As `open_recording`, or there are more than `MAX_FILES` in all. Nothing stays
+            open.
+    """
+    files: list[OpenFile] = []
+    for path in paths:
+        try:
+            files += open_recording(path, require_root_owned=False)
+        except CameraError:
+            close_files(files)
+            raise
+        if len(files) > MAX_FILES:
+            close_files(files)
+            raise CameraError(
+                f"these are more than {MAX_FILES} files in all, with those of {path}",
+                hint="keep the best ones",
+            )
+    return files
+
+
 def close_files(files: Sequence[OpenFile]) -> None:
     """Close every descriptor."""
     for file in files:
