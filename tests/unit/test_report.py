@@ -339,6 +339,20 @@ def test_a_probe_that_is_not_there_is_named(layout: Layout, model: str, tmp_path
     assert "no.jpg" in ended.stderr
 
 
+def test_a_probe_of_somebody_who_is_not_in_the_report_is_refused(
+    layout: Layout, model: str, tmp_path: Path
+) -> None:
+    enrol(layout, ALICE, model, references=2)
+    (tmp_path / "a.jpg").write_bytes(b"")
+
+    ended = report(
+        layout, ALICE, "--out", tmp_path / "report", "--probe", f"{BOB}={tmp_path / 'a.jpg'}"
+    )
+
+    assert ended.exit_code == 2
+    assert f"{BOB!r} is not among the users" in ended.stderr
+
+
 def test_files_that_a_shell_put_among_the_names_are_told_from_users(
     layout: Layout, model: str, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from pam_faceid.adapters.pictures.canvas import LONGEST_LABEL, VERMILION, Drawin
 from pam_faceid.core.sample_set import SampleSet
 
 NUMBERED: Final = 12  # samples up to which each cell has room for its number
-LABELLED: Final = 30  # samples up to which each row has room for its label
+LABELLED: Final = 20  # samples up to which each row has room for its label
 MARKED: Final = 60  # samples up to which a mark leaves something of its cell to be seen
 LOWEST: Final = -0.2  # lower scores are as dark: between strangers they mean nothing more
 COLOURS: Final = "cividis"  # even in lightness, so that a grey print and the colour-blind see it

@@ -176,6 +176,8 @@ def _claim(text: str, users: set[str]) -> Claim:
     name, separator, path = text.partition("=")
     if separator and name in users:
         return Claim(name, Path(path).absolute())
+    if separator and not Path(text).exists() and Path(path).exists():
+        raise click.UsageError(f"--probe {text}: {name!r} is not among the users of this report")
     return Claim("", Path(text).absolute())
 
 
