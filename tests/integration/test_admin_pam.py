@@ -245,12 +245,26 @@ def fill(folder: Path) -> None:
             filler.write(bytes(4096))
 
 
-def test_a_full_disk_leaves_the_service_file_whole(tree: Path, tmp_path: Path) -> None:
-    full = tmp_path / "full"
-    full.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "none", full], check=True)
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "none", folder], check=True)
     try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("copy_fits", [False, True], ids=["no room", "room for the copy alone"])
+def test_a_full_disk_leaves_the_service_file_whole(
+    tree: Path, tmp_path: Path, *, copy_fits: bool
+) -> None:
+    """Whether it is full for the copy that is kept, or for the new file behind it."""
+    with contextlib.ExitStack() as disks:
+        full = disks.enter_context(small_disk(tmp_path / "full"))
         shutil.copytree(tree, full / "r")
+        if copy_fits:
+            disks.enter_context(small_disk(full / "r/var/backups"))
         fill(full)
         before = snapshot(full / "r/etc/pam.d")
 
@@ -259,8 +273,6 @@ def test_a_full_disk_leaves_the_service_file_whole(tree: Path, tmp_path: Path) -
         assert ended.returncode == 3
         assert "No space left" in ended.stderr
         assert snapshot(full / "r/etc/pam.d") == before
-    finally:
-        subprocess.run(["umount", full], check=True)
 
 
 @dataclass(frozen=True)

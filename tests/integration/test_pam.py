@@ -798,7 +798,9 @@ def test_the_callers_environment_reaches_neither_worker_nor_observer(
         check=False,
     )
     assert ended.returncode == 0
-    names = {line.partition("=")[0] for line in seen.read_text().splitlines()}
+    lines = seen.read_text().splitlines()
+    assert "ORT_DISABLE_TELEMETRY=1" in lines
+    names = {line.partition("=")[0] for line in lines}
     assert names <= {"ORT_DISABLE_TELEMETRY", "OPENBLAS_NUM_THREADS", "PWD", "SHLVL", "_", "OLDPWD"}
 
 

@@ -192,11 +192,28 @@ def test_a_move_keeps_the_key_and_leaves_one_form_of_it(vault: Vault, to: Place)
     assert vault.custody.status().place is to
 
 
-def test_a_sealed_key_is_rotated_without_ever_lying_on_the_disk_in_clear(sealed: Vault) -> None:
-    sealed.custody.rotate(leave_broken=False)
+def test_a_sealed_key_is_rotated_without_ever_lying_on_the_disk_in_clear(
+    sealed: Vault, tmp_path: Path
+) -> None:
+    """Of every write of the rotation, only those to systemd-creds and from it hold the key."""
+    trace = tmp_path / "trace"
+    subprocess.run(
+        [
+            *("strace", "-f", "-qqq", "-y", "-x", "-s", "64", "-o", str(trace)),
+            *("-e", "trace=write,pwrite64,writev,pwritev,pwritev2"),
+            *(sys.executable, "-I", "-B", "-c", RUN, str(sealed.directory), "rotate", ""),
+        ],
+        check=True,
+        timeout=BOUND_SECONDS,
+    )
     sealed.assert_all_open()
     assert sealed.files() == settled("template.cred")
-    assert not sealed.holds(bytes(sealed.keys.key()))
+    key = bytes(sealed.keys.key())
+    assert not sealed.holds(key)
+    shown = "".join(f"\\x{byte:02x}" for byte in key)
+    written = [line for line in trace.read_text().splitlines() if shown in line]
+    assert written, "strace shows the key where it is written"
+    assert [line for line in written if "<pipe:" not in line] == []
 
 
 def test_moving_to_a_tpm_that_is_not_there_changes_nothing(vault: Vault) -> None:
