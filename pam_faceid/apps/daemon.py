@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -52,28 +53,33 @@ class SettingsInForce:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._reading = threading.Lock()
         self._settings: Settings | None = None
 
     def __call__(self) -> Settings:
         """Return them. While there were none, each call looks again. Raises ConfigError."""
-        if self._settings is None:
-            return self.read()
-        return self._settings
+        with self._reading:  # the first attempt comes while they are read for the first time
+            if self._settings is None:
+                self._settings = self._read()
+            return self._settings
 
     @property
     def idle_seconds(self) -> float:
         """How long models outlive an attempt; 0.0 while there are no settings."""
         return 0.0 if self._settings is None else self._settings.config.daemon.idle_seconds
 
-    def read(self) -> Settings:
+    def read(self) -> None:
         """Read them again; what is not valid leaves those before in force.
 
         Raises:
             ConfigError, ModelError: What is not valid.
         """
+        with self._reading:
+            self._settings = self._read()
+
+    def _read(self) -> Settings:
         settings = Settings(self._layout)
         _ = settings.rule  # reads the manifest too
-        self._settings = settings
         return settings
 
 
