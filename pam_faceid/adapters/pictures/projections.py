@@ -13,6 +13,8 @@ from pam_faceid.core.projection import Components, Neighbourhoods
 from pam_faceid.core.sample_set import SampleSet
 
 NAMED: Final = 15  # people up to which a legend can name them
+LEGEND_COLUMNS: Final = 2
+LEGEND_LINE: Final = 0.2  # inches
 REFERENCE_SIZE: Final = 40  # square points
 ROOM: Final = 0.08  # around the points, of their extent
 
@@ -20,7 +22,7 @@ ROOM: Final = 0.08  # around the points, of their extent
 def components_map(samples: SampleSet, components: Components) -> bytes:
     """Return a PNG of the first two principal components of these samples."""
     with style():
-        drawing, axes = _canvas("Principal components")
+        drawing, axes = _canvas("Principal components", samples)
         _draw(axes, samples, components.points)
         first, second = (f"{100 * share:.0f} %" for share in components.explained)
         axes.set_xlabel(f"first component ({first} of the variance)")
@@ -33,7 +35,7 @@ def components_map(samples: SampleSet, components: Components) -> bytes:
 def neighbourhood_map(samples: SampleSet, neighbourhoods: Neighbourhoods) -> bytes:
     """Return a PNG of these samples as t-SNE laid them out."""
     with style():
-        drawing, axes = _canvas("Neighbourhoods (t-SNE)")
+        drawing, axes = _canvas("Neighbourhoods (t-SNE)", samples)
         _draw(axes, samples, neighbourhoods.points)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -45,8 +47,10 @@ def neighbourhood_map(samples: SampleSet, neighbourhoods: Neighbourhoods) -> byt
         return drawing.png()
 
 
-def _canvas(title: str) -> tuple[Drawing, Axes]:
-    drawing = Drawing(height_inches=5.6)
+def _canvas(title: str, samples: SampleSet) -> tuple[Drawing, Axes]:
+    kinds = len({(s.person, s.is_probe) for s in samples.samples})
+    lines = kinds / LEGEND_COLUMNS if len(samples.people) <= NAMED else 0
+    drawing = Drawing(height_inches=5.4 + LEGEND_LINE * lines)
     axes = drawing.figure.subplots()
     axes.set_title(title)
     return drawing, axes
@@ -91,7 +95,7 @@ def _draw(axes: Axes, samples: SampleSet, points: NDArray[np.float64]) -> None:
     axes.set_ylim(middle[1] - half, middle[1] + half)
     axes.set_aspect("equal")
     if axes.get_legend_handles_labels()[0]:
-        axes.figure.legend(loc="outside lower center", ncols=2)
+        axes.figure.legend(loc="outside lower center", ncols=LEGEND_COLUMNS)
     if not named:
         axes.figure.supxlabel(
             f"{len(samples.people)} people: several may share a colour", size=8.5, color=GREY

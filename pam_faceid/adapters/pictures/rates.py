@@ -13,7 +13,7 @@ from pam_faceid.adapters.pictures.canvas import BLUE, INK, ORANGE, VERMILION, Dr
 from pam_faceid.core.trade_off import TradeOff, TradeOffPoint
 
 BIN: Final = 0.04
-BARS_AT: Final = (0.1, 0.01, 1e-3, 1e-4, 1e-5)  # FMR at which the curve shows its uncertainty
+BARS_AT: Final = (0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)  # FMR at which the curve shows its uncertainty
 MOST_RATE: Final = 1.0
 
 Scores = NDArray[np.floating]
@@ -72,7 +72,13 @@ def trade_off_curve(curve: TradeOff) -> bytes:
         low = np.array([max(p.fnmr_interval.low, least_y) for p in curve.points])
         high = np.array([max(p.fnmr_interval.high, least_y) for p in curve.points])
         axes.fill_between(
-            fmr, low, high, color=BLUE, alpha=0.18, linewidth=0, label="95 % interval"
+            fmr,
+            low,
+            high,
+            color=BLUE,
+            alpha=0.18,
+            linewidth=0,
+            label="95 % interval at each threshold",
         )
         axes.plot(
             fmr,

@@ -21,6 +21,7 @@ from pam_faceid.core.sample_set import SampleSet
 from pam_faceid.core.trade_off import LEAST_GENUINE, LEAST_IMPOSTOR, LEAST_PEOPLE
 
 PROBES_LISTED: Final = 20
+PANELS: Final = 12
 
 Attempts = Mapping[str, Sequence[Attempt]]
 
@@ -222,6 +223,9 @@ def _time(attempts: Attempts) -> Section:
         "more) or stayed far. Whoever could read scores there could climb towards a match. A "
         "person who is near more and more often has changed, or their light has: enrol them again.",
     ]
+    shown = dict(sorted(held.items(), key=lambda each: -len(each[1]))[:PANELS])
+    if len(shown) < len(held):
+        words.append(f"It shows the {PANELS} people with most attempts; the table has all.")
     columns = ("User", "Attempts", "Reached", "Near", "Far", "Not compared")
     rows = [
         [user, f"{len(each)}"]
@@ -230,7 +234,7 @@ def _time(attempts: Attempts) -> Section:
     ]
     total = sum(map(len, held.values()))
     alternative = f"{total} attempts over time, by how near each came; the table has the counts."
-    return Section(title, words, timeline(held), alternative, Table(columns, rows))
+    return Section(title, words, timeline(shown), alternative, Table(columns, rows))
 
 
 def _scores_section(
