@@ -72,6 +72,30 @@ def test_the_scores_are_those_that_verify_shows(
     assert probe["scores"][name] == pytest.approx(shown, abs=1e-4)
 
 
+def test_each_frame_of_a_video_is_a_probe_with_its_place(
+    machine: Machine, portraits: tuple[Path, Path], tmp_path: Path
+) -> None:
+    machine.enrol(portraits[0])
+    picture = cv2.imread(str(portraits[0]))
+    height, width = picture.shape[:2]
+    code = cv2.VideoWriter.fourcc(*"MJPG")
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), code, 10.0, (width, height))
+    for brightness in (1.0, 0.0, 0.9):
+        video.write((picture * brightness).astype("uint8"))
+    video.release()
+    name = machine.account.name
+
+    ended = machine.admin(
+        *("report", name, "--out", str(tmp_path / "out"), "--json"),
+        *("--probe", f"{name}={tmp_path / 'v.avi'}"),
+    )
+
+    told = json.loads(ended.stdout)
+    assert [probe["label"] for probe in told["probes"]] == ["v.avi 1", "v.avi 3"]
+    assert told["against_templates"]["genuine"]["count"] == 2
+    assert told["frames"]["refused"] == {"no_face": 1}
+
+
 def test_probes_of_which_none_can_be_decoded_are_an_error(
     machine: Machine, portraits: tuple[Path, Path], tmp_path: Path
 ) -> None:

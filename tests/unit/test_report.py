@@ -181,6 +181,28 @@ def test_over_time_it_shows_the_three_words_of_the_log_and_no_more(
     assert (tmp_path / "report/time.png").is_file()
 
 
+def test_of_many_people_the_busiest_are_drawn_and_all_are_counted(
+    layout: Layout, model: str, tmp_path: Path
+) -> None:
+    people = [
+        *("daemon", "bin", "sys", "games", "man", "lp", "mail"),
+        *("news", "uucp", "proxy", "www-data", "backup", "list"),
+    ]
+    log = FileAuditLog(layout.audit_log, chain=layout.audit_chain, must_chain=False)
+    for number, user in enumerate(people, start=1):
+        enrol(layout, user, model, references=1)
+        for _ in range(number):
+            log.record("authenticate", user=user, outcome="match", best_score=0.6, threshold=0.5)
+
+    ended = report(layout, *people, "--out", tmp_path / "report")
+
+    assert ended.exit_code == 0, ended.output
+    page = (tmp_path / "report/index.html").read_text()
+    assert "It shows the 12 people with most attempts" in page
+    for number, user in enumerate(people, start=1):
+        assert f"<td>{user}</td><td>{number}</td>" in page
+
+
 def test_a_report_is_itself_recorded(layout: Layout, model: str, tmp_path: Path) -> None:
     enrol(layout, ALICE, model, references=2)
 
