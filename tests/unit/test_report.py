@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -115,6 +116,23 @@ def test_the_figures_are_those_of_the_templates_and_hold_no_vector(
     assert all(Path(path).is_file() for path in (told["page"], *told["pictures"]))
     numbers = ended.stdout.split()
     assert not any(f"{float(value):.4f}" in numbers for value in vectors[0] if abs(value) > 0.1)
+
+
+def test_a_reference_is_labelled_with_its_number_and_its_look(
+    layout: Layout, model: str, tmp_path: Path
+) -> None:
+    enrol(layout, ALICE, model, references=2)
+    store = wiring.template_store(layout)
+    template = store.load(ALICE, pwd.getpwnam(ALICE).pw_uid)
+    plain, other = template.references
+    with_glasses = replace(other, look="gl<b>$asses")
+    store.save(replace(template, references=(plain, with_glasses)), replace=True)
+
+    ended = report(layout, ALICE, "--out", tmp_path / "report", "--json")
+
+    labels = [sample["label"] for sample in json.loads(ended.stdout)["samples"]]
+    assert labels == ["1", "2 gl<b>$asses"]
+    assert (tmp_path / "report/heat-map.png").is_file()
 
 
 def test_four_people_with_eight_references_have_a_trade_off(

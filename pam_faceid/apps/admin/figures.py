@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pam_faceid.core.error_rates import Interval, wilson
+from pam_faceid.core.looks import looks_of
 from pam_faceid.core.matching import Matcher, compare
 from pam_faceid.core.projection import (
     LEAST_FOR_COMPONENTS,
@@ -21,7 +22,7 @@ from pam_faceid.core.projection import (
 )
 from pam_faceid.core.sample_set import NOBODY, Sample, SampleSet
 from pam_faceid.core.trade_off import Lacking, TradeOff, lacking, trade_off
-from pam_faceid.core.types import Embedding, ReferenceTemplate
+from pam_faceid.core.types import DEFAULT_LOOK, Embedding, Reference, ReferenceTemplate
 
 IN_HEAT_MAP: Final = 60
 IN_PROJECTION: Final = 400
@@ -141,9 +142,9 @@ def figures(
     everything = SampleSet(
         [
             *(
-                Sample(t.user, str(number), is_probe=False, vector=_array(r.embedding))
+                Sample(t.user, _label(number, r), is_probe=False, vector=_array(r.embedding))
                 for t in templates
-                for number, r in enumerate(t.references, start=1)
+                for number, r in enumerate(_in_order(t), start=1)
             ),
             *(Sample(p.person, p.label, is_probe=True, vector=_array(p.embedding)) for p in probes),
         ],
@@ -251,6 +252,16 @@ def _curve(curve: TradeOff) -> dict[str, object]:
         if point is not None
     ]
     return {"people": curve.people, "at_threshold": rows[0], "points": rows[1:]}
+
+
+def _in_order(template: ReferenceTemplate) -> list[Reference]:
+    """Return the references as `show-user` numbers them, look by look."""
+    return [reference for look in looks_of(template) for reference in look.references]
+
+
+def _label(number: int, reference: Reference) -> str:
+    """Return the number that `show-user` lists it under, and its look where it has one."""
+    return f"{number}" if reference.look == DEFAULT_LOOK else f"{number} {reference.look}"
 
 
 def _array(embedding: Embedding) -> NDArray[np.float32]:
