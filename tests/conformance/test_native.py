@@ -147,6 +147,7 @@ def expected(line: bytes) -> str:
 
 scalars = st.one_of(
     st.text(max_size=8),
+    st.sampled_from(["match", "non_match"]),
     st.integers(0, 200),
     st.floats(0, 200).map(lambda x: round(x, 3)),
     st.sampled_from([True, False, None, [], {}]),
@@ -177,6 +178,7 @@ def nearly(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(nearly(), min_size=1, max_size=100))
+@example([b'{"outcome": "match", "outcome": "non_match"}', b'{"info": "x", "outcome": "match"}'])
 @example([b'{"outcome": "\xf0\x9f\x98\x80"}', b'{"info": "\\ud83d\\ude00"}', b'{"within": 0}'])
 def test_it_reads_lines_as_another_parser_does(parser: Path, lines: list[bytes]) -> None:
     ended = subprocess.run(

@@ -289,6 +289,8 @@ class Wired:
         self.hook.write_text(
             f"def pam_sm_authenticate(pamh, flags, argv):\n    return pamh.{word}\n"
             "def pam_sm_setcred(pamh, flags, argv):\n    return pamh.PAM_SUCCESS\n"
+            # Unlike ours: the rule must not stand where this is asked.
+            f"def pam_sm_acct_mgmt(pamh, flags, argv):\n    return pamh.{word}\n"
         )
 
     def lets_in(self, account: Account, password: str) -> bool:
