@@ -365,7 +365,7 @@ def test_whatever_breaks_the_password_counts(enrolled: Machine, breakage) -> Non
 def test_a_full_disk_costs_the_face_and_not_the_password(enrolled: Machine) -> None:
     folder = enrolled.layout.audit_log.parent
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=755", "tmpfs", folder], check=True)
     try:
         full = ["dd", "if=/dev/zero", f"of={folder / 'filler'}", "bs=1k"]
         assert b"No space" in subprocess.run(full, capture_output=True, check=False).stderr
