@@ -1,5 +1,6 @@
 # make test: everything. make check: the checks that need no root.
 # make lock: write the pins again; make lock UPGRADE=--upgrade takes newer versions.
+# make unfixed: take each fix of docs/known-attacks.md out and see its tests fail; as root, 20 minutes.
 # make fuzz SECONDS=3600: new hostile input for each parser in turn; see docs/fuzzing.md.
 SECONDS ?= 60
 PYTHON ?= .venv/bin/python
@@ -9,7 +10,7 @@ LOCK := $(BIN)uv pip compile $(UPGRADE) --no-config --universal --python-version
 	--only-binary :all: --generate-hashes --no-annotate --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
-.PHONY: test check lint types layers shell manuals clean-text lock sbom fuzz fuzz-native portraits
+.PHONY: test check lint types layers shell manuals clean-text lock sbom unfixed fuzz fuzz-native portraits
 
 test:
 	./test.sh
@@ -50,6 +51,9 @@ lock:
 
 sbom:
 	$(PYTHON) requirements/sbom.py
+
+unfixed:
+	$(PYTHON) -m tests.unfixed
 
 fuzz:
 	FUZZ_SECONDS=$(SECONDS) $(BIN)pytest -q tests/fuzz

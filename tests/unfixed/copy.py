@@ -65,7 +65,7 @@ class Copy:
             self._forget_bytecode()
 
     def run(self, nodes: Sequence[str]) -> list[ET.Element]:
-        """Run tests; return the `testcase` of each, as JUnit writes it; none if pytest was ended."""
+        """Run tests; return the `testcase` of each, as JUnit writes it; none if it broke off."""
         report = self._checkout.parent / "report.xml"
         report.unlink(missing_ok=True)
         command = [
