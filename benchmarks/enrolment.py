@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, Pipeline, extract, load_pipeline
 from benchmarks.lfw import person
-from benchmarks.sittings import MORPHED_TO, Judge, morphs, pictures
+from benchmarks.sequences import development_sources
+from benchmarks.sittings import MORPHED_TO, Judge, Turn, morphs, pictures, turn
 from benchmarks.statistics import wilson
 from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.apps.admin.enrolling import agreement_of
 from pam_faceid.apps.wiring import decision_rule
 from pam_faceid.core.config import Config, MatchingConfig
 from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.types import Pose
 
 FEWEST: Final = 10  # images of a person
 MIXTURES: Final = ((4, 0), (8, 0), (10, 0), (1, 1), (2, 2), (1, 7), (4, 4), (10, 1), (10, 10))
@@ -70,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tables["face that becomes another"] = _morphs(options, pipeline, judges, random)
         if options.pictures:
             tables["one picture, 8 times"] = _pictures(options, pipeline, files, random)
+        turns = _turns(options, pipeline, camera) if options.videos else []
     except (FaceIdError, OSError, ValueError) as error:
         print(f"benchmarks.enrolment: {error}", file=sys.stderr)
         return 2
@@ -85,9 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     if options.json:
         rows = {name: [asdict(row) for row in found] for name, found in tables.items()}
-        print(json.dumps({"facts": facts, "tables": rows}, indent=2))
+        videos = [asdict(found) for found in turns]
+        print(json.dumps({"facts": facts, "tables": rows, "videos": videos}, indent=2))
     else:
-        print(report.describe(facts), *(_table(*item) for item in tables.items()), sep="\n\n")
+        drawn = [_table(*item) for item in tables.items()]
+        print(report.describe(facts), *drawn, *([_turn_table(turns)] if turns else []), sep="\n\n")
     return 0
 
 
@@ -150,12 +155,10 @@ def _morphs(
 def _pictures(
     options: argparse.Namespace, pipeline: Pipeline, judge: Judge, random: np.random.Generator
 ) -> list[Row]:
-    rows = []
     sets = list(pictures(options.images, pipeline, options.pictures, random))
-    for what, fewest in (("files", 2), ("camera", 5)):
-        refused = sum(judge.differing(vectors) < fewest for vectors in sets)
-        rows.append(Row(f"{what}: fewer than {fewest} differ", len(sets), refused))
-    return rows
+    files = sum(not judge.takes(vectors) for vectors in sets)
+    camera = sum(not judge.takes_before_camera(vectors) for vectors in sets)
+    return [Row("files", len(sets), files), Row("camera", len(sets), camera)]
 
 
 def _draw(
@@ -187,6 +190,27 @@ def _names(folder: Path) -> Iterator[str]:
             yield from (photo.relative_to(folder).as_posix() for photo in photos)
 
 
+def _turns(options: argparse.Namespace, pipeline: Pipeline, judge: Judge) -> list[Turn]:
+    sources = [source for source in development_sources(options.videos) if source.in_order]
+    return [turn(source, pipeline, judge) for source in report.progress(sources, label="videos")]
+
+
+def _turn_table(turns: Sequence[Turn]) -> str:
+    poses = list(Pose)
+    lines = [
+        [
+            found.who,
+            f"{found.usable} of {found.frames}",
+            *(str(found.poses.get(pose, 0)) for pose in poses),
+            "never" if found.complete_after is None else f"{found.complete_after:.1f} s",
+            "refused" if found.lowest is None else f"{found.lowest:.2f}",
+        ]
+        for found in turns
+    ]
+    header = ["video", "usable", *(pose.value for pose in poses), "complete after", "self-check"]
+    return report.table(header, lines)
+
+
 def _table(name: str, rows: Sequence[Row]) -> str:
     lines = [
         [
@@ -209,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
     parser.add_argument("--tries", type=int, default=1000)
+    parser.add_argument("--videos", type=Path, help="folder of development data: its head turns")
     parser.add_argument("--morphs", type=int, default=0, help="pairs of people to morph")
     parser.add_argument("--pictures", type=int, default=0, help="pictures to encode again")
     parser.add_argument("--seed", type=int, default=1)

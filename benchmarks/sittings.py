@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,16 +18,29 @@ from numpy.typing import NDArray
 from benchmarks.extraction import Pipeline, nearest_the_middle
 from benchmarks.morphs import Portrait, morph, portrait
 from benchmarks.report import progress
+from benchmarks.sequences import Source, frames_of
 from pam_faceid.adapters.cameras.images import decode_image
-from pam_faceid.core.enrolment import SAME_SAMPLE, Enroller
+from pam_faceid.core.config import EnrolmentConfig
+from pam_faceid.core.enrolment import Enroller, stricter
 from pam_faceid.core.errors import EnrolmentError
+from pam_faceid.core.guidance import Guidance
 from pam_faceid.core.looks import Extension, extended
 from pam_faceid.core.matching import compare
+from pam_faceid.core.observation import observe
 from pam_faceid.core.one_person import Agreement
 from pam_faceid.core.self_check import self_check
-from pam_faceid.core.types import Embedding, Observation, ReferenceTemplate, SampleQuality
+from pam_faceid.core.types import (
+    Embedding,
+    Observation,
+    Pose,
+    ReferenceTemplate,
+    SampleQuality,
+)
 
 GOOD: Final = SampleQuality(200.0, 0.0, 0.0, 0.0, 200.0, 110.0, 45.0)
+REFERENCES: Final = EnrolmentConfig().references
+VIDEO_RATE: Final = 30.0  # frames a second
+EVERY: Final = 2
 STEPS: Final = 21  # of a whole morph
 MORPHED_TO: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 JPEG_QUALITIES: Final = (95, 90, 85, 80, 75, 70, 60, 50)
@@ -44,20 +61,24 @@ class Judge:
     agreement: Agreement
     threshold: float
 
+    def enroller(self, guidance: Guidance | None) -> Enroller:
+        """Return an enroller of nobody in particular."""
+        return Enroller(
+            user="user",
+            uid=1000,
+            look="default",
+            references=REFERENCES,
+            agreement=self.agreement,
+            guidance=guidance,
+        )
+
     def takes(self, vectors: Vector) -> bool:
         """Whether an enrolment makes a template of (N, D) embeddings."""
         return self.template(vectors, at=0.0) is not None
 
     def template(self, vectors: Vector, *, at: float) -> ReferenceTemplate | None:
         """Return the template of (N, D) embeddings, or None when they are refused."""
-        enroller = Enroller(
-            user="user",
-            uid=1000,
-            look="default",
-            references=8,
-            agreement=self.agreement,
-            guidance=None,
-        )
+        enroller = self.enroller(None)
         for index, vector in enumerate(vectors):
             enroller.add(Observation(index, 0.0, None, GOOD, Embedding(vector, "model"), {}))
         try:
@@ -80,13 +101,17 @@ class Judge:
         """Whether one frame would match at a login."""
         return compare(Embedding(vector, "model"), template, "nearest") >= self.threshold
 
-    def differing(self, vectors: Vector) -> int:
-        """How many of (N, D) embeddings an enrolment finds to differ."""
-        kept: list[Vector] = []
-        for vector in vectors:
-            if not kept or max(float(vector @ other) for other in kept) <= SAME_SAMPLE:
-                kept.append(vector)
-        return len(kept)
+    def takes_before_camera(self, vectors: Vector) -> bool:
+        """Whether (N, D) embeddings that come one a second from a camera make a template."""
+        enroller = self.enroller(Guidance(references=REFERENCES, patience_seconds=0.0))
+        for index, vector in enumerate(vectors):
+            embedding = Embedding(vector, "model")
+            enroller.add(Observation(index, float(index), None, GOOD, embedding, {}))
+        try:
+            enroller.template(now=0.0)
+        except EnrolmentError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,6 +168,59 @@ def pictures(
         found = [vector for vector in vectors if vector is not None]
         if found:
             yield np.stack(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A head-turn video, enrolled from as if it were the camera.
+
+    Args:
+        who: Of the development data.
+        frames: In the video.
+        usable: Those that the gate of an enrolment lets through.
+        poses: Usable frames of each pose, beside the person's own straight look.
+        complete_after: Seconds of the video until every pose was there; None when one never came.
+        lowest: Of the scores of the self-check; None when there is no template.
+    """
+
+    who: str
+    frames: int
+    usable: int
+    poses: Mapping[Pose, int]
+    complete_after: float | None
+    lowest: float | None
+
+
+def turn(source: Source, pipeline: Pipeline, judge: Judge) -> Turn:
+    """Enrol from every second frame of a video of 30 frames a second, as a slow machine would."""
+    guidance = Guidance(references=REFERENCES, patience_seconds=math.inf)
+    enroller = judge.enroller(guidance)
+    poses: Counter[Pose] = Counter()
+    complete_after = None
+    frames = 0
+    for index, frame in enumerate(frames_of(source)):
+        if index % EVERY:
+            continue
+        frames += 1
+        seen = observe(
+            frame,
+            index=index,
+            detector=pipeline.detector,
+            embedder=pipeline.embedder,
+            limits=stricter(pipeline.limits),
+            clock=time.perf_counter,
+        )
+        enroller.add(dataclasses.replace(seen, captured_at=index / VIDEO_RATE))
+        if seen.quality is not None and seen.embedding is not None:
+            poses[guidance.pose(seen.quality)] += 1
+        if complete_after is None and enroller.is_complete:
+            complete_after = index / VIDEO_RATE
+    try:
+        check = self_check(enroller.template(now=0.0), threshold=judge.threshold, matcher="nearest")
+    except EnrolmentError:
+        check = None
+    lowest = None if check is None else check.lowest
+    return Turn(source.person, frames, poses.total(), poses, complete_after, lowest)
 
 
 def _portrait(photo: Path, pipeline: Pipeline) -> Portrait | None:

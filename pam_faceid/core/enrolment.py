@@ -29,6 +29,9 @@ from pam_faceid.core.types import (
 # frames of a head that is held still, which say no more than one. See docs/enrolment.md.
 SAME_SAMPLE: Final = 0.96
 
+# Where all files are as alike as this and some repeat others, they are one picture, encoded again.
+SAME_PICTURE: Final = 0.93
+
 # For the head to move a little between two samples of one pose.
 SPACING_SECONDS: Final = 0.4
 
@@ -214,13 +217,25 @@ class Enroller:
         if self._guidance is not None:
             needed = self._guidance.enough
             hint = "see what was left out; move the head a little, in even light"
-        if len(self._samples) < needed:
-            again = f", {self._repeats} more repeat one of these" if self._repeats else ""
+        differ = 1 if self._are_one_picture() else len(self._samples)
+        if differ < needed:
+            repeats = self._repeats + len(self._samples) - differ
+            again = f", {repeats} more repeat one of these" if repeats else ""
             raise EnrolmentError(
-                f"good samples that differ: {len(self._samples)}{again}; at least {needed} are "
-                "needed, and nothing was kept",
+                f"good samples that differ: {differ}{again}; at least {needed} are needed, and "
+                "nothing was kept",
                 hint=hint,
             )
+
+    def _are_one_picture(self) -> bool:
+        """Whether files differ by no more than one picture from itself, encoded again.
+
+        Of a head that is held still before a camera the same may be said, so it is not asked.
+        """
+        if self._guidance is not None or not self._repeats:
+            return False
+        vectors = _vectors(self._samples)
+        return float((vectors @ vectors.T).min()) >= SAME_PICTURE
 
     def _check_one_person(self) -> None:
         groups = groups_apart(_vectors(self._samples), self._agreement)

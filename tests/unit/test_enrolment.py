@@ -177,6 +177,22 @@ def test_copies_of_one_picture_enrol_nobody_and_the_picture_alone_does(
     assert "copies of one picture" in caught.value.hint
 
 
+@pytest.mark.parametrize(("between", "pictures"), [(0.95, 1), (0.90, 2)])
+def test_files_of_which_some_repeat_others_and_all_are_alike_are_one_picture(
+    agreement: Agreement, between: float, pictures: int
+) -> None:
+    one, aside = np.linalg.qr(np.random.default_rng(0).normal(size=(128, 2)))[0].T
+    other = between * one + np.sqrt(1 - between**2) * aside
+    taking = enroller(agreement)
+    events = [taking.add(seen(vector)) for vector in (one, other, one)]
+    assert [isinstance(event, Taken) for event in events] == [True, True, False]
+    if pictures == 2:
+        assert len(taking.template(now=0.0).references) == 2
+        return
+    with pytest.raises(EnrolmentError, match="differ: 1, 2 more repeat one"):
+        taking.template(now=0.0)
+
+
 def encoded_again(pixels: np.ndarray, quality: int, scale: float) -> np.ndarray:
     sized = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     data = cv2.imencode(".jpg", sized[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
