@@ -50,7 +50,7 @@ def looks_of(template: ReferenceTemplate) -> list[Look]:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What a new look may be added by. See docs/adr/0017.
+    """What a new look may be added by. See docs/adr/0018.
 
     Args:
         matcher: Of a login.
