@@ -152,7 +152,7 @@ def laid(portraits: tuple[Path, Path], models_dir: Path) -> list[Portrait]:
 
 
 @pytest.mark.parametrize("source", ["file", "camera"])
-def test_a_face_that_becomes_another_enrols_nobody(
+def test_a_recording_of_a_morph_enrols_nobody(
     machine: Machine, laid: list[Portrait], tmp_path: Path, source: str
 ) -> None:
     shares = np.linspace(0.0, 1.0, 31)

@@ -32,7 +32,7 @@ from pam_faceid.core.sample_set import NOBODY, Sample, SampleSet
 from pam_faceid.core.trade_off import trade_off
 
 THRESHOLD = 0.47
-HOSTILE = "$\\frac{1}{0}$ <b>&\u202e\n\0 %s {x}.jpg"
+HOSTILE = "$\\nosuch{1}$ <b>&\u202e\n\0 %s {x}.jpg"
 
 
 def people(
