@@ -18,12 +18,14 @@ CONFIRM = ('{"within": 60}', '{"confirm": "Press Enter to go on"}', Act.LISTEN)
 def test_the_request_says_who_where_and_for_what(host: Host, service: Service) -> None:
     service.says('{"outcome": "match"}')
     host.run()
-    ((line,),) = service.heard
-    assert {key: value for key, value in line.items() if value} == {
+    host.run(items=("rhost=elsewhere", "tty=/dev/pts/7"))
+    (plain,), (line,) = service.heard
+    assert {key: value for key, value in plain.items() if value} == {
         "op": "authenticate",
         "user": USER,
         "service": host.name,
     }
+    assert line == plain | {"rhost": "elsewhere", "tty": "/dev/pts/7"}
 
 
 def test_every_character_of_a_request_arrives(host: Host, service: Service) -> None:

@@ -38,7 +38,7 @@ class Fix:
     """A fix that can be taken out.
 
     Args:
-        hazard: The beginning of the row's first cell.
+        hazard: The beginning of the first cell of a row, and of no other.
         places: Taken out together.
         tests: Each fails then; a name, or a name and one of its parameters in brackets.
     """
@@ -54,7 +54,7 @@ class Ledger:
 
     Args:
         fixes: In the order of the rows.
-        kept: Rows of which nothing can be taken out, and why.
+        kept: Tests for which nothing is taken out, and why.
     """
 
     fixes: tuple[Fix, ...]
@@ -86,7 +86,7 @@ def read_ledger(repository: Path) -> Ledger:
             )
             for fix in data["fix"]
         ),
-        kept={row["hazard"]: row["why"] for row in data.get("kept", [])},
+        kept={each["test"]: each["why"] for each in data["kept"]},
     )
 
 
