@@ -24,8 +24,9 @@ from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
 from benchmarks.lfw import people_of, person
 from benchmarks.statistics import Comparisons, FixedThreshold, OperatingPoint, rates_at
 from pam_faceid.adapters.models.manifest import load_manifest
+from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import FaceIdError
-from pam_faceid.core.matching import Matcher, threshold_for
+from pam_faceid.core.matching import threshold_for
 
 SIZES: Final = (1, 2, 4, 8)
 RATES: Final = (1e-3, 1e-4, 1e-5)
@@ -152,6 +153,42 @@ def template_comparisons(
         np.array(first, dtype=np.int32),
         np.array(second, dtype=np.int32),
         people=len(people),
+    )
+
+
+def enrolled_comparisons(
+    samples: Mapping[str, Sample],
+    names: Sequence[str],
+    matcher: Matcher,
+    *,
+    references: int,
+    draws: int,
+    seed: int,
+) -> Comparisons:
+    """Enrol given people from images drawn at random, and compare with every other image.
+
+    Args:
+        names: Whom to enrol; each has more images than `references`.
+    """
+    generator = np.random.default_rng(seed)
+    found = {i: s.vector for i, s in sorted(samples.items()) if s.vector is not None}
+    vectors = np.stack(list(found.values()))
+    people = people_of(found)
+    number = {name: index for index, name in enumerate(people)}
+    shows = np.array([number[person(image)] for image in found], dtype=np.int32)
+    scores: list[NDArray[np.float32]] = []
+    second: list[NDArray[np.int32]] = []
+    first: list[NDArray[np.int32]] = []
+    for name in names:
+        own = np.flatnonzero(shows == number[name])
+        for _ in range(draws):
+            enrolled = generator.permutation(own)[:references]
+            probes = np.setdiff1d(np.arange(len(vectors)), enrolled)
+            scores.append(template_scores(vectors[probes], vectors[enrolled], matcher))
+            second.append(shows[probes])
+            first.append(np.full(len(probes), number[name], dtype=np.int32))
+    return Comparisons(
+        np.concatenate(scores), np.concatenate(first), np.concatenate(second), people=len(people)
     )
 
 

@@ -72,8 +72,9 @@ def decision_rule(config: Config, manifest: Manifest) -> DecisionRule:
     from pam_faceid.core.policy import DecisionRule
 
     spec = manifest.find(config.matching.embedder)
+    calibration = spec.calibration_of(config.matching.matcher)
     return DecisionRule(
-        threshold=match_threshold(config.matching, spec.calibration, model=spec.name),
+        threshold=match_threshold(config.matching, calibration, model=spec.name),
         agreeing_frames=config.matching.agreeing_frames,
         refusing_frames=config.matching.refusing_frames,
     )

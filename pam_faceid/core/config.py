@@ -18,6 +18,7 @@ from pam_faceid.core.errors import ConfigError
 from pam_faceid.core.hours import parse_hours
 
 Pixels = Annotated[int, Meta(ge=1, le=16384)]
+Matcher = Literal["nearest", "centre"]
 UnitInterval = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
@@ -94,7 +95,7 @@ class MatchingConfig(Section, frozen=True):
     """
 
     embedder: str = "sface"
-    matcher: Literal["nearest", "centre"] = "nearest"
+    matcher: Matcher = "nearest"
     threshold: float | None = None
     target_fmr: str | float | None = None
     agreeing_frames: Annotated[int, Meta(ge=1, le=30)] = 2

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from pam_faceid.core.calibration import Calibration
-from pam_faceid.core.config import MatchingConfig, target_fmr
+from pam_faceid.core.config import Matcher, MatchingConfig, target_fmr
 from pam_faceid.core.errors import ConfigError, FaceIdError
 from pam_faceid.core.types import Embedding, ReferenceTemplate
-
-Matcher = Literal["nearest", "centre"]
 
 CENTRE_ROUNDING: Final = 1e-9
 
@@ -134,7 +132,7 @@ def match_threshold(
 
     Args:
         matching: The `[matching]` table: a threshold, or a target rate.
-        calibration: Of the configured embedder; None when it was never calibrated.
+        calibration: Of the configured embedder and matcher; None when it was never calibrated.
         model: The embedder's name, for messages.
 
     Raises:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from pam_faceid.core import policy
+from pam_faceid.core.config import Matcher
 from pam_faceid.core.matching import compare
 from pam_faceid.core.policy import DecisionRule
 from pam_faceid.core.types import FrameEvidence, Observation, ReferenceTemplate, Verdict
@@ -16,7 +16,7 @@ def verify(
     template: ReferenceTemplate,
     *,
     rule: DecisionRule,
-    matcher: Literal["nearest", "centre"],
+    matcher: Matcher,
 ) -> Verdict:
     """Compare observed probes with a reference template until the evidence decides.
 
@@ -37,7 +37,7 @@ def verify(
 
 
 def _weigh(
-    observation: Observation, template: ReferenceTemplate, matcher: Literal["nearest", "centre"]
+    observation: Observation, template: ReferenceTemplate, matcher: Matcher
 ) -> FrameEvidence:
     score = None
     if observation.embedding is not None:

@@ -10,7 +10,12 @@ import pytest
 from benchmarks.extraction import Sample
 from benchmarks.frames import Attempts, attempts_of, correlation, judge
 from benchmarks.sequences import Recorded, Source
-from benchmarks.templates import SIZES, enrolled_people, template_comparisons
+from benchmarks.templates import (
+    SIZES,
+    enrolled_comparisons,
+    enrolled_people,
+    template_comparisons,
+)
 
 OPTIONS = argparse.Namespace(replicates=20, seed=1)
 LENGTH = 4
@@ -108,3 +113,15 @@ def test_independent_references_multiply_the_chances_of_a_stranger_under_nearest
         template_comparisons(samples, "nearest", size, draws=20, seed=1).weigh() for size in (1, 8)
     )
     assert eight.fmr(0.4) / single.fmr(0.4) == pytest.approx(8, rel=0.25)
+
+
+def test_whoever_is_enrolled_is_compared_with_every_image_but_the_references():
+    generator = np.random.default_rng(0)
+    vectors = iter(_unit(generator.normal(size=(10, 32))))
+    images = {"a/1": 0, "a/2": 0, "a/3": 0, "a/4": 0, "b/1": 1, "b/2": 1, "b/3": 1, "c/1": 2}
+    samples = {image: Sample(next(vectors), "", "", 1) for image in images}
+
+    found = enrolled_comparisons(samples, ["a", "b"], "centre", references=2, draws=5, seed=1)
+
+    assert len(found.genuine) == 5 * (2 + 1)
+    assert len(found.impostor) == 5 * (4 + 5)

@@ -94,6 +94,19 @@ def test_a_calibration_put_in_twice_is_there_once(repository: Path):
     assert with_calibration(once, "sface", CALIBRATION) == once
 
 
+def test_the_calibrations_of_the_matchers_stand_beside_that_of_two_images(repository: Path):
+    text = (repository / "onnx_models/manifest.toml").read_text()
+    other = msgspec.structs.replace(CALIBRATION, data="other")
+
+    text = with_calibration(text, "sface", CALIBRATION)
+    text = with_calibration(text, "sface", other, table="templates.nearest")
+    text = with_calibration(text, "sface", other, table="templates.nearest")
+
+    spec = msgspec.toml.decode(text, type=Manifest).find("sface")
+    assert spec.calibration == CALIBRATION
+    assert spec.templates["nearest"] == other
+
+
 def test_a_calibration_of_an_unknown_model_is_refused(repository: Path):
     text = (repository / "onnx_models/manifest.toml").read_text()
 

@@ -156,9 +156,20 @@ def test_a_value_that_is_not_allowed_is_refused(folder: Path, old: str, new: str
 
 def test_an_embedder_without_its_input_is_refused(folder: Path) -> None:
     text = (folder / MANIFEST).read_text()
-    (folder / MANIFEST).write_text(text.replace("dimensions = 128\n", ""))
+    (folder / MANIFEST).write_text(text.replace("dimensions = 128\n", "", 1))
     with pytest.raises(ModelError, match="'sface' needs input and dimensions"):
         load_manifest(folder)
+
+
+def test_a_matcher_without_a_calibration_of_its_own_has_that_of_two_images(
+    models_dir: Path,
+) -> None:
+    spec = load_manifest(models_dir).find("sface")
+    assert spec.calibration is not None
+    own = msgspec.structs.replace(spec.calibration, data="templates")
+    spec = msgspec.structs.replace(spec, templates={"nearest": own})
+    assert spec.calibration_of("nearest") == own
+    assert spec.calibration_of("centre") == spec.calibration
 
 
 def test_local_models_stand_beside_the_shipped_ones(folder: Path, tmp_path: Path) -> None:

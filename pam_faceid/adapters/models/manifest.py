@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from pam_faceid.core.calibration import Calibration
+from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import ModelError
 from pam_faceid.layout import Layout
 
@@ -81,7 +82,8 @@ class ModelSpec(Record, frozen=True):
         origin: Of the weights.
         input: Of an embedder: what it is given.
         dimensions: Of an embedder: the length of its vectors.
-        calibration: Of an embedder, once measured.
+        calibration: Of an embedder, once measured: one image against one.
+        templates: Of an embedder, once measured: one image against a template, by matcher.
         directory: Of the manifest; set when it is loaded.
     """
 
@@ -94,12 +96,17 @@ class ModelSpec(Record, frozen=True):
     input: Input | None = None
     dimensions: Annotated[int, Meta(ge=0)] = 0
     calibration: Calibration | None = None
+    templates: dict[Matcher, Calibration] = {}
     directory: str = ""
 
     @property
     def path(self) -> Path:
         """Of the model file."""
         return Path(self.directory, self.file)
+
+    def calibration_of(self, matcher: Matcher) -> Calibration | None:
+        """What scores against a template mean; without that, what those of two images do."""
+        return self.templates.get(matcher, self.calibration)
 
 
 class Manifest(Record, frozen=True):

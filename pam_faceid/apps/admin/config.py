@@ -106,17 +106,18 @@ def _operating_point(settings: Config, manifest: Manifest) -> _OperatingPoint:
     from pam_faceid.core.matching import fmr_at, match_threshold
 
     spec = manifest.find(settings.matching.embedder)
-    threshold = match_threshold(settings.matching, spec.calibration, model=spec.name)
-    if spec.calibration is None:
+    calibration = spec.calibration_of(settings.matching.matcher)
+    threshold = match_threshold(settings.matching, calibration, model=spec.name)
+    if calibration is None:
         return _OperatingPoint(threshold, None)
-    return _OperatingPoint(threshold, fmr_at(threshold, spec.calibration))
+    return _OperatingPoint(threshold, fmr_at(threshold, calibration))
 
 
 def _rate(fmr: RateRange | None) -> str:
     if fmr is None:
         return "unknown: this model was never calibrated"
     value = f"{fmr.low:.2g}" if fmr.low == fmr.high else f"between {fmr.low:.2g} and {fmr.high:.2g}"
-    return f"{value}, comparing one image with one image of a stranger"
+    return f"{value}, comparing one image with the template of a stranger"
 
 
 def _toml(value: object) -> str:
