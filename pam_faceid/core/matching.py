@@ -72,6 +72,14 @@ def comparison_score(
     return _dot(centre, vector) / norm
 
 
+def distance(score: float) -> float:
+    """Return the Euclidean distance of two unit vectors, 0 to 2, from their cosine.
+
+    The same order turned round, so a threshold on one is a threshold on the other.
+    """
+    return math.sqrt(max(0.0, 2.0 - 2.0 * score))
+
+
 def _unit(vector: Iterable[float]) -> list[float]:
     numbers = [float(number) for number in vector]
     norm = math.sqrt(_dot(numbers, numbers))

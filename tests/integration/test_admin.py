@@ -79,6 +79,7 @@ def test_a_person_is_enrolled_shown_verified_and_removed(
     verdict = json.loads(same.stdout)
     assert verdict["outcome"] == "match"
     assert verdict["best_score"] > verdict["threshold"]
+    assert verdict["best_distance"] < verdict["threshold_distance"]
     assert set(verdict["stage_ms"]) == {"capture", "detect", "align", "embed"}
 
     other = machine.admin("verify", name, "--json", "--from", *other_faces, check=False)

@@ -123,6 +123,7 @@ def _show(
     seen: Sequence[Observation],
     unreadable: Sequence[Unreadable],
 ) -> None:
+    from pam_faceid.core.matching import distance
     from pam_faceid.core.quality import ADVICE
     from pam_faceid.core.types import Outcome
 
@@ -131,7 +132,7 @@ def _show(
     pairs = {
         "outcome": f"{verdict.outcome.value.replace('_', ' ')} ({name})",
         "best score": "nothing was compared" if best is None else f"{best:.4f}",
-        "threshold": f"{verdict.threshold:.4f} (cosine)",
+        "threshold": f"{verdict.threshold:.4f} (cosine; {distance(verdict.threshold):.4f} apart)",
         "frames": f"{verdict.frames} seen, {verdict.compared} compared",
         "median ms": times or "-",
     }
@@ -152,11 +153,16 @@ def _described(
     scores: Sequence[float | None],
     unreadable: Sequence[Unreadable],
 ) -> dict[str, object]:
+    from pam_faceid.core.matching import distance
+
+    best = verdict.best_score
     return {
         "user": name,
         "outcome": verdict.outcome.value,
-        "best_score": verdict.best_score,
+        "best_score": best,
         "threshold": verdict.threshold,
+        "best_distance": None if best is None else distance(best),
+        "threshold_distance": distance(verdict.threshold),
         "frames": verdict.frames,
         "compared": verdict.compared,
         "stage_ms": stage_medians(seen),
@@ -164,6 +170,7 @@ def _described(
             {
                 "frame": o.index,
                 "score": s,
+                "distance": None if s is None else distance(s),
                 "refusal": None if o.refusal is None else o.refusal.value,
                 "origin": o.origin,
             }
