@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -27,7 +27,7 @@ from pam_faceid.core import geometry, quality
 from pam_faceid.core.config import DetectionConfig, QualityConfig
 from pam_faceid.core.errors import CameraError
 from pam_faceid.core.ports import Embedder, FaceDetector
-from pam_faceid.core.types import Face
+from pam_faceid.core.types import Embedding, Face
 
 DETECTOR_NETS: Final = ("pnet", "rnet", "onet")
 SHIPPED_MODELS: Final = Path(__file__).resolve().parent.parent / "onnx_models"
@@ -117,6 +117,29 @@ def load_pipeline(
         fingerprint=_fingerprint(
             manifest, embedder, f"{detection.stage_thresholds} {smallest} {QualityConfig()}"
         ),
+    )
+
+
+class _MirrorImage:
+    """An embedder that is shown the mirror image of every face."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self.model_id = embedder.model_id
+
+    def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(self._embedder.crop(pixels, face)[:, ::-1])
+
+    def embed(self, crop: NDArray[np.uint8]) -> Embedding:
+        return self._embedder.embed(crop)
+
+
+def of_mirror_images(pipeline: Pipeline) -> Pipeline:
+    """Return a pipeline that embeds the mirror image of each aligned face."""
+    return replace(
+        pipeline,
+        embedder=_MirrorImage(pipeline.embedder),
+        fingerprint=f"mirror-{pipeline.fingerprint}",
     )
 
 

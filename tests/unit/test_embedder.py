@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from pam_faceid.adapters.models.mtcnn import Mtcnn
 from pam_faceid.core.errors import ModelError
 from pam_faceid.core.types import Face
 
-EMBEDDERS = ("sface", "mobilefacenet")
+EMBEDDERS = ("sface", "sface_mirrored", "mobilefacenet")
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,29 @@ def test_unpacking_the_weights_for_good_changes_no_score(
         crop = packed.crop(*images[0])
         difference = packed.embed(crop).vector - unpacked.embed(crop).vector
         assert np.abs(difference).max() < 1e-5
+
+
+def test_the_mirrored_embedder_is_the_mean_of_both_images_seen_from_the_mean_face(
+    manifest: Manifest, models_dir: Path
+) -> None:
+    """The graph computes what the words say, so that numpy gives the same vector."""
+    plain, mirrored = load(manifest, "sface"), load(manifest, "sface_mirrored")
+    mean = np.array(json.loads((models_dir / "recipes/sface_mean.json").read_text()))
+    generator = np.random.default_rng(3)
+    for _ in range(3):
+        crop = cv2.resize(generator.integers(0, 256, (9, 9, 3), dtype=np.uint8), (112, 112))
+        both = plain.embed(crop).vector + plain.embed(crop[:, ::-1]).vector
+        expected = both / np.linalg.norm(both) - mean
+        expected /= np.linalg.norm(expected)
+        assert np.abs(mirrored.embed(crop).vector - expected).max() < 1e-5
+
+
+def test_the_mirrored_embedder_cannot_tell_a_face_from_its_mirror_image(
+    manifest: Manifest,
+) -> None:
+    embedder = load(manifest, "sface_mirrored")
+    crop = np.random.default_rng(4).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    assert embedder.embed(crop).vector @ embedder.embed(crop[:, ::-1]).vector > 0.9999
 
 
 @pytest.mark.data

@@ -42,6 +42,7 @@ def test_every_shipped_model_is_the_one_in_the_manifest(models_dir: Path) -> Non
         "rnet",
         "onet",
         "sface",
+        "sface_mirrored",
         "mobilefacenet",
         "inception_resnet_v1",
     ]
