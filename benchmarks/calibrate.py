@@ -32,7 +32,7 @@ from pam_faceid.core.errors import FaceIdError
 
 CALIBRATION: Final = "calibration"  # the table of one image against one
 REFERENCES: Final = 4  # of a template
-DRAWS: Final = 10
+DRAWS: Final = 20  # of everybody
 RATES: Final = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 FEWEST_FALSE_MATCHES: Final = 10  # a point that rests on fewer is left out
 DIGITS: Final = 4  # of a threshold, rounded up
