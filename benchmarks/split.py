@@ -27,6 +27,27 @@ from pam_faceid.core.errors import FaceIdError
 
 RATES: Final = (1e-3, 1e-4)
 FACTOR: Final = 1.5
+SPREAD_AT: Final = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How evenly false matches are spread over people, at the threshold that all of them give.
+
+    Args:
+        promised: The false match rate at that threshold.
+        without: Share of people who take part in no false match.
+        worst: Mean rate of the worst 1 % of people.
+        share: Of all false matches, those in which one of the worst takes part.
+        highest: Rate of the worst person.
+    """
+
+    embedder: str
+    promised: float
+    without: float
+    worst: float
+    share: float
+    highest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         used = sorted({*images_of(read_pairs(options.pairs)), *read_images(options.extra)})
-        rows = []
+        rows: list[Row] = []
+        spreads = []
         for name in ("sface", "mobilefacenet"):
             pipeline = load_pipeline(options.models, name)
             samples = extract(options.images, used, pipeline, cache=options.cache)
             vectors = {i: s.vector for i, s in samples.items() if s.vector is not None}
             rows += splits(name, vectors, options, mean_off=False)
+            spreads.append(spread(name, vectors))
             if name == "sface":
                 mirrors = extract(
                     options.images, used, of_mirror_images(pipeline), cache=options.cache
@@ -67,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 both = mirrored(samples, mirrors)
                 rows += splits("sface_mirrored, mean kept", both, options, mean_off=False)
                 rows += splits("sface_mirrored", both, options, mean_off=True)
+                mean = mean_of_people(both)
+                off = {image: unit(vector - mean) for image, vector in both.items()}
+                spreads.append(spread("sface_mirrored", off))
     except (FaceIdError, OSError, ValueError) as error:
         print(f"benchmarks.split: {error}", file=sys.stderr)
         return 2
@@ -76,9 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **report.machine(),
     }
     if options.json:
-        print(json.dumps({"facts": facts, "rows": [asdict(row) for row in rows]}, indent=2))
+        found = {"rows": list(map(asdict, rows)), "spreads": list(map(asdict, spreads))}
+        print(json.dumps({"facts": facts, **found}, indent=2))
     else:
-        print(report.describe(facts), _table(rows), sep="\n\n")
+        print(report.describe(facts), _table(rows), _spread_table(spreads), sep="\n\n")
     return 0
 
 
@@ -123,6 +150,31 @@ def splits(
     ]
 
 
+def spread(name: str, vectors: Mapping[str, NDArray[np.float32]]) -> Spread:
+    """Count whose the false matches at `SPREAD_AT` are."""
+    matrix = np.stack(list(vectors.values()))
+    number = {who: index for index, who in enumerate(people_of(vectors))}
+    shows = np.array([number[person(image)] for image in vectors])
+    rows, columns = every_pair(len(matrix))
+    scores = (matrix @ matrix.T)[rows, columns]
+    strangers = shows[rows] != shows[columns]
+    falling = np.sort(scores[strangers])[::-1]
+    matched = strangers & (scores > falling[int(SPREAD_AT * len(falling))])
+    involved = np.stack([shows[rows[matched]], shows[columns[matched]]])
+    images = np.bincount(shows)
+    counts = np.bincount(involved.ravel(), minlength=len(images))
+    rates = counts / (images * (len(shows) - images))
+    worst = np.argsort(-rates)[: max(1, len(rates) // 100)]
+    return Spread(
+        embedder=name,
+        promised=SPREAD_AT,
+        without=float((counts == 0).mean()),
+        worst=float(rates[worst].mean()),
+        share=float(np.isin(involved, worst).any(axis=0).mean()),
+        highest=float(rates.max()),
+    )
+
+
 def scores_of(
     vectors: Mapping[str, NDArray[np.float32]],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -152,6 +204,22 @@ def _table(rows: Sequence[Row]) -> str:
     ]
     within = f"within {FACTOR}"
     header = ["embedder", "promised", "true / promised", "95 %", "mean", within, "95 %", "TAR"]
+    return report.table(header, lines)
+
+
+def _spread_table(spreads: Sequence[Spread]) -> str:
+    lines = [
+        [
+            one.embedder,
+            f"{one.promised:.0e}",
+            f"{one.without:.3f}",
+            f"{one.worst:.1e}",
+            f"{one.share:.3f}",
+            f"{one.highest:.1e}",
+        ]
+        for one in spreads
+    ]
+    header = ["embedder", "FMR", "people without", "worst 1 %", "of all false matches", "worst one"]
     return report.table(header, lines)
 
 
