@@ -23,6 +23,7 @@ from benchmarks.quality import RATE, Judged, judge
 from benchmarks.sequences import development_sources
 from benchmarks.templates import calibrated_thresholds
 from pam_faceid.adapters.cameras.images import decode_image
+from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.errors import FaceIdError
 
 Pixels = NDArray[np.uint8]
@@ -157,7 +158,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.degradation", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of development data")
-    parser.add_argument("--embedder", default="sface", help="its name in the manifest")
+    embedder = MatchingConfig().embedder
+    parser.add_argument("--embedder", default=embedder, help="its name in the manifest")
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     return parser
 

@@ -229,7 +229,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.enrolment", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--images", type=Path, required=True, help="folder of LFW")
-    parser.add_argument("--embedder", default="sface", help="its name in the manifest")
+    embedder = MatchingConfig().embedder
+    parser.add_argument("--embedder", default=embedder, help="its name in the manifest")
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
     parser.add_argument("--tries", type=int, default=1000)

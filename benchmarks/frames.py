@@ -290,7 +290,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.frames", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of development data")
-    parser.add_argument("--embedder", default="sface", help="its name in the manifest")
+    embedder = MatchingConfig().embedder
+    parser.add_argument("--embedder", default=embedder, help="its name in the manifest")
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
     parser.add_argument("--replicates", type=int, default=300)

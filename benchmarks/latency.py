@@ -23,6 +23,7 @@ from benchmarks.logins import refusals as served_refusals
 from benchmarks.memory import peak_memory
 from benchmarks.served import serve
 from benchmarks.warm import Warm, warm_frames
+from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.errors import FaceIdError
 
 IMPORTS: Final = "import numpy, cv2, onnxruntime"
@@ -210,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
     parser.add_argument("--runs", type=int, default=20, help="turns; five times as many frames")
     parser.add_argument("--only", action="append", choices=PARTS, help="may be given again")
-    parser.add_argument("--embedder", default="sface", help="for the warm frames")
+    parser.add_argument("--embedder", default=MatchingConfig().embedder, help="for the warm frames")
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument(
         "--python", type=Path, default=Path(sys.prefix, "bin/python"), help="of the worker"

@@ -29,6 +29,7 @@ from benchmarks.sequences import Source, development_sources, frames_of
 from benchmarks.templates import calibrated_thresholds
 from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.core import quality
+from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.types import Refusal, SampleQuality
 
@@ -283,7 +284,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.quality", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of development data")
-    parser.add_argument("--embedder", default="sface", help="its name in the manifest")
+    embedder = MatchingConfig().embedder
+    parser.add_argument("--embedder", default=embedder, help="its name in the manifest")
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the tables")
     return parser

@@ -24,7 +24,7 @@ from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
 from benchmarks.lfw import people_of, person
 from benchmarks.statistics import Comparisons, FixedThreshold, OperatingPoint, rates_at
 from pam_faceid.adapters.models.manifest import load_manifest
-from pam_faceid.core.config import Matcher
+from pam_faceid.core.config import Matcher, MatchingConfig
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.matching import threshold_for
 
@@ -231,7 +231,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.templates", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--images", type=Path, required=True, help="folder of name/name_0001.jpg")
-    parser.add_argument("--embedder", default="sface", help="its name in the manifest")
+    embedder = MatchingConfig().embedder
+    parser.add_argument("--embedder", default=embedder, help="its name in the manifest")
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
     parser.add_argument("--draws", type=int, default=10, help="templates a person and size")

@@ -266,7 +266,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=Path, required=True, help="folder of name/name_0001.jpg")
     parser.add_argument("--pairs", type=Path, required=True, help="pairs in the format of LFW")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write, one line a pair")
-    parser.add_argument("--embedder", default="sface", help="its name in the manifest")
+    embedder = MatchingConfig().embedder
+    parser.add_argument("--embedder", default=embedder, help="its name in the manifest")
     parser.add_argument("--all-pairs", action="store_true", help="compare every image with every")
     parser.add_argument("--extra", type=Path, help="further images, one path a line, for all pairs")
     parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")

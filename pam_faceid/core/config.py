@@ -86,7 +86,7 @@ class MatchingConfig(Section, frozen=True):
 
     Args:
         embedder: Name of an embedder in the model manifest.
-        matcher: "nearest" compares with the closest reference, "centre" with their mean.
+        matcher: "centre" compares with the mean of the references, "nearest" with the closest.
         threshold: Match threshold as a cosine. Not together with `target_fmr`.
         target_fmr: The same, as the false match rate that the model's calibration promises,
             such as "1e-5".
@@ -94,8 +94,8 @@ class MatchingConfig(Section, frozen=True):
         refusing_frames: Compared frames after which a non-match is final.
     """
 
-    embedder: str = "sface"
-    matcher: Matcher = "nearest"
+    embedder: str = "sface_mirrored"
+    matcher: Matcher = "centre"
     threshold: float | None = None
     target_fmr: str | float | None = None
     agreeing_frames: Annotated[int, Meta(ge=1, le=30)] = 2
@@ -305,7 +305,7 @@ def _check_matching(matching: MatchingConfig, origin: str) -> None:
         if not 0.0 < matching.threshold < 1.0:
             raise ConfigError(
                 f"{where}: threshold = {matching.threshold} is not a cosine between 0 and 1",
-                hint="a usual value is 0.47; or set target_fmr instead",
+                hint="a usual value is 0.4; or set target_fmr instead",
             )
     if matching.target_fmr is not None:
         try:

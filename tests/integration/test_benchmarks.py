@@ -209,7 +209,7 @@ def test_calibration_of_a_few_images_lands_in_a_copy_of_the_manifest(
     assert load_manifest(models).find("sface").calibration == before.find("sface").calibration
 
 
-@pytest.mark.parametrize("name", ["sface", "mobilefacenet"])
+@pytest.mark.parametrize("name", ["sface_mirrored", "sface", "mobilefacenet"])
 def test_every_shipped_embedder_knows_the_threshold_of_the_default_rate(
     models_dir: Path, name: str
 ):

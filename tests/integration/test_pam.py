@@ -62,7 +62,7 @@ def test_each_attempt_leaves_one_line_that_names_the_recording(enrolled: Machine
     assert line["user"] == enrolled.account.name
     assert line["service"] == enrolled.service
     assert line["recording"] == "yes"
-    assert line["embedder"].startswith("sface@")
+    assert line["embedder"].startswith("sface_mirrored@")
     assert [name.partition("@")[0] for name in line["detector"].split(",")] == [
         *("pnet", "rnet", "onet")
     ]
@@ -291,11 +291,11 @@ def _own_models(machine: Machine) -> Path:
 
 
 def missing_model(machine: Machine) -> None:
-    (_own_models(machine) / "sface.onnx").unlink()
+    (_own_models(machine) / "sface_mirrored.onnx").unlink()
 
 
 def altered_model(machine: Machine) -> None:
-    model = _own_models(machine) / "sface.onnx"
+    model = _own_models(machine) / "sface_mirrored.onnx"
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.write_bytes(data)
@@ -453,7 +453,7 @@ def _stages(machine: Machine) -> dict[str, tuple[list[Path], int]]:
         "reading the configuration": ([layout.config_dir], 1),
         "reading the manifest": ([folder / "manifest.toml" for folder in models], 1),
         "opening the recording": ([layout.root / "recording"], 1),
-        "reading a model": ([folder / "sface.onnx" for folder in models], 1),
+        "reading a model": ([folder / "sface_mirrored.onnx" for folder in models], 1),
         "reading the key": ([layout.config_dir], 3),
         "reading the template": ([layout.templates], 1),
         "recording the attempt": ([layout.audit_log.parent], 1),
