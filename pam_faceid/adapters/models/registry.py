@@ -51,14 +51,14 @@ def to_toml(specs: Iterable[ModelSpec]) -> str:
     )
 
 
-def _table(values: Mapping[str, Any]) -> str:
+def _table(values: Mapping[str, Any], *, within: str = "model") -> str:
     lines = [
         f"{key} = {_value(value)}\n"
         for key, value in values.items()
         if value not in (None, "") and not isinstance(value, dict)
     ]
     tables = [
-        f"\n[model.{key}]\n{_table(value)}"
+        f"\n[{within}.{key}]\n{_table(value, within=f'{within}.{key}')}"
         for key, value in values.items()
         if isinstance(value, dict)
     ]
