@@ -29,6 +29,8 @@ def open_session(model: bytes, *, name: str, threads: int, optimise: bool) -> or
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # "1" lets onnxruntime treat the unpacking of weights like any other constant arithmetic.
     options.add_session_config_entry("session.disable_quant_qdq", "1" if optimise else "0")
+    # Planning all memory of a run as one block keeps 20 MB more and gains no time here.
+    options.enable_mem_pattern = False
     options.log_severity_level = 3
     ort.disable_telemetry_events()
     try:
