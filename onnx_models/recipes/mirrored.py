@@ -2,7 +2,7 @@
 
 Both halves of a face are lit and turned differently, so the mean of the two embeddings tells less
 of light and pose. What all faces have in common tells nobody apart, but it raises every score, and
-more for some people than for others: their mean is taken off. See docs/adr/0016.
+more for some people than for others: their mean is taken off. See docs/adr/0019.
 """
 
 from __future__ import annotations

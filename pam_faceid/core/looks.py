@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import EnrolmentError
-from pam_faceid.core.matching import Matcher, compare
+from pam_faceid.core.matching import compare
 from pam_faceid.core.types import Pose, Reference, ReferenceTemplate
 
 # Of all looks together. Each reference is one more face that a stranger may happen to be like.

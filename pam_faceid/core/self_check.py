@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 
+from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import EnrolmentError
-from pam_faceid.core.matching import Matcher, compare
+from pam_faceid.core.matching import compare
 from pam_faceid.core.types import ReferenceTemplate
 
 

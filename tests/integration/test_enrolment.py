@@ -15,6 +15,7 @@ import pytest
 from benchmarks.extraction import load_pipeline, nearest_the_middle
 from benchmarks.morphs import Portrait, morph, portrait
 from pam_faceid.adapters.cameras.images import decode_image
+from pam_faceid.core.config import MatchingConfig
 from tests.integration.conftest import Machine
 
 pytestmark = pytest.mark.root
@@ -142,7 +143,7 @@ def test_two_people_who_take_turns_before_the_camera_enrol_nobody(
 
 @pytest.fixture(scope="module")
 def laid(portraits: tuple[Path, Path], models_dir: Path) -> list[Portrait]:
-    pipeline = load_pipeline(models_dir, "sface")
+    pipeline = load_pipeline(models_dir, MatchingConfig().embedder)
     found = []
     for path in portraits:
         pixels = decode_image(path.read_bytes(), name=path.name)

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.extraction import load_pipeline
 from benchmarks.sequences import development_sources, frames_of
-from pam_faceid.core.config import QualityConfig
+from pam_faceid.core.config import MatchingConfig, QualityConfig
 from pam_faceid.core.enrolment import Enroller, stricter
 from pam_faceid.core.guidance import ASK, FEWEST, OTHER_WAY, TURN_BACK, Guidance
 from pam_faceid.core.observation import observe
@@ -215,7 +215,7 @@ def test_a_person_who_turns_the_head_shows_every_pose(
 ) -> None:
     """A phone video each of three people, played once, in the order in which they turned."""
     sources = [s for s in development_sources(shared_data) if s.in_order and s.person[:2] == "td"]
-    pipeline = load_pipeline(models_dir, "sface", threads=2)
+    pipeline = load_pipeline(models_dir, MatchingConfig().embedder, threads=2)
     guidance = asking()
     taking = enroller(guidance)
     for index, frame in enumerate(frames_of(sources[video])):

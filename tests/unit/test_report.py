@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -19,10 +20,12 @@ from click.testing import CliRunner, Result
 
 from pam_faceid.adapters.audit.lines import parse_line
 from pam_faceid.adapters.audit.log import FileAuditLog
-from pam_faceid.adapters.models.manifest import load_manifest, model_id
+from pam_faceid.adapters.configuration import load_config
+from pam_faceid.adapters.models.manifest import load_manifest, load_manifests, model_id
 from pam_faceid.adapters.vault.keys import create_key_file
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.__main__ import cli
+from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.types import Embedding, Reference, ReferenceTemplate, SampleQuality
 from pam_faceid.layout import Layout
 
@@ -46,7 +49,7 @@ def layout(tmp_path: Path, repository: Path) -> Layout:
 
 @pytest.fixture
 def model(repository: Path) -> str:
-    return model_id(load_manifest(repository / "onnx_models").find("sface"))
+    return model_id(load_manifest(repository / "onnx_models").find(MatchingConfig().embedder))
 
 
 def enrol(layout: Layout, user: str, model: str, *, references: int, spread: float = 0.4) -> None:
@@ -110,12 +113,14 @@ def test_the_figures_are_those_of_the_templates_and_hold_no_vector(
         *((ALICE, "1"), (ALICE, "2"), (ALICE, "3"), (BOB, "1"), (BOB, "2")),
     ]
     assert (told["pairs"]["genuine"]["count"], told["pairs"]["impostor"]["count"]) == (4, 6)
-    assert told["threshold"] == pytest.approx(0.4721, abs=1e-4)
+    rule = wiring.decision_rule(load_config(layout), load_manifests(layout))
+    assert told["threshold"] == pytest.approx(rule.threshold, abs=1e-4)
     assert told["trade_off"] is None
     assert told["missing_for_trade_off"] == {"genuine": 96, "impostor": 294, "people": 2}
     assert all(Path(path).is_file() for path in (told["page"], *told["pictures"]))
-    numbers = ended.stdout.split()
-    assert not any(f"{float(value):.4f}" in numbers for value in vectors[0] if abs(value) > 0.1)
+    numbers = np.array([float(number) for number in re.findall(r"-?\d+\.\d+", ended.stdout)])
+    near = np.abs(numbers[:, None] - vectors[0]).min(axis=0) < 1e-3
+    assert near.mean() < 0.5, "numbers of a vector are there, and not here and there by chance"
 
 
 def test_a_reference_is_labelled_with_its_number_and_its_look(

@@ -9,9 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pam_faceid.core.config import Matcher
 from pam_faceid.core.error_rates import Interval, wilson
 from pam_faceid.core.looks import looks_of
-from pam_faceid.core.matching import Matcher, compare
+from pam_faceid.core.matching import compare
 from pam_faceid.core.projection import (
     LEAST_FOR_COMPONENTS,
     LEAST_FOR_TSNE,
