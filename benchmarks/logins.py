@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Final
 
 from benchmarks.bed import STRANGER, Bed
@@ -17,6 +18,7 @@ REFUSAL_RATIO: Final = 1.3
 LOADED_MB: Final = 180.0
 DROPPED_MB: Final = 60.0
 WATCHED_SECONDS: Final = 10.0
+RESTING_SECONDS: Final = 2.0  # the reply comes before the look is over
 FRAME_STAGES: Final = ("detect_ms", "align_ms", "embed_ms")
 
 
@@ -76,6 +78,7 @@ def refusals(bed: Bed, *, runs: int) -> list[Line]:
 def at_rest(bed: Bed, served: Served) -> list[Line]:
     """Look at a daemon that nobody asks anything, with the models loaded and dropped."""
     bed.pamtester(bed.native)
+    time.sleep(RESTING_SECONDS)
     loaded = served.memory()
     awake_loaded = served.wake_ups(seconds=WATCHED_SECONDS)
     with bed.layout.config_file.open("a", encoding="utf-8") as file:
