@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.recording import Unreadable
     from pam_faceid.core.ports import Embedder, FaceDetector, FrameSource
     from pam_faceid.core.types import Frame
+
+DECIDING_SECONDS: Final = 0.002  # what a comparison takes, and the way there and back
 
 T = TypeVar("T")
 
@@ -105,6 +107,9 @@ class Eyes:
                     seen.wipe()
                     if observation.embedding is not None:
                         observation.embedding.wipe()
+                # A further frame would take the processors from the login that this one lets in.
+                if observation.embedding is not None and enough.wait(DECIDING_SECONDS):
+                    break
                 started = time.perf_counter()
         except ModelError:
             self._loaded = None  # tried again: the file may be put right

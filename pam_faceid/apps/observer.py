@@ -82,6 +82,7 @@ class Sight:
         self._files = 0 if order.loop else len(order.recording)
         self._ended = False
         self._failed = False
+        self._told_enough = False
 
     def observations(self) -> Iterator[Observation]:
         """Yield observations until the source ends. See `ports.Observer`."""
@@ -122,6 +123,13 @@ class Sight:
             )
             return observation
 
+    def enough(self) -> None:
+        """Have the process stop after the frame in hand. Safe to call twice."""
+        if not (self._told_enough or self._ended or self._failed):
+            self._told_enough = True
+            with contextlib.suppress(OSError):  # it is gone, as `settle` will see
+                self.channel.send(Enough())
+
     def settle(self) -> bool:
         """Say that it was enough and wait until the camera is released.
 
@@ -131,9 +139,8 @@ class Sight:
             that it may not open, confined as it is to what was there when it started.
         """
         until = time.monotonic() + SETTLING_SECONDS
+        self.enough()
         with contextlib.suppress(errors.FaceIdError, OSError):
-            if not self._ended and not self._failed:
-                self.channel.send(Enough())
             while not self._ended and not self._failed:
                 if wait_for_line([self.channel], until=until) is None:
                     break

@@ -260,6 +260,7 @@ class Attempt:
             rule=rule,
             matcher=config.matching.matcher,
         )
+        sight.enough()
         self._note(verdict)
         if verdict.outcome is Outcome.MATCH:
             self._failed = False
