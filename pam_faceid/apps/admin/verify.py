@@ -132,7 +132,7 @@ def _show(
     pairs = {
         "outcome": f"{verdict.outcome.value.replace('_', ' ')} ({name})",
         "best score": "nothing was compared" if best is None else f"{best:.4f}",
-        "threshold": f"{verdict.threshold:.4f} (cosine; {distance(verdict.threshold):.4f} apart)",
+        "threshold": f"{verdict.threshold:.4f} (cosine; distance {distance(verdict.threshold):.4f})",
         "frames": f"{verdict.frames} seen, {verdict.compared} compared",
         "median ms": times or "-",
     }
