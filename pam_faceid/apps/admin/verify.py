@@ -127,12 +127,12 @@ def _show(
     from pam_faceid.core.quality import ADVICE
     from pam_faceid.core.types import Outcome
 
-    best = verdict.best_score
+    best, threshold = verdict.best_score, verdict.threshold
     times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in stage_medians(seen).items())
     pairs = {
         "outcome": f"{verdict.outcome.value.replace('_', ' ')} ({name})",
         "best score": "nothing was compared" if best is None else f"{best:.4f}",
-        "threshold": f"{verdict.threshold:.4f} (cosine; distance {distance(verdict.threshold):.4f})",
+        "threshold": f"{threshold:.4f} (cosine; distance {distance(threshold):.4f})",
         "frames": f"{verdict.frames} seen, {verdict.compared} compared",
         "median ms": times or "-",
     }
