@@ -143,6 +143,17 @@ def test_an_honest_observer_looks_again_and_again(warm: Warm, order: Order) -> N
     assert stage.started == 1
 
 
+def test_it_is_told_once_that_it_was_enough(warm: Warm, order: Order) -> None:
+    """A second time would be taken for an answer to the next order."""
+    observer, stage = warm(honest(order))
+    for _ in range(3):
+        with observer.look(order) as sight:
+            assert sight.next() is not None
+            sight.enough()
+            sight.enough()
+    assert stage.started == 1
+
+
 def test_a_frame_of_one_look_is_never_taken_for_one_of_the_next(warm: Warm, order: Order) -> None:
     """Else whoever sat there before would be the one who is let in now."""
 
