@@ -120,8 +120,20 @@ def with_calibration(
     Raises:
         ValueError: The manifest has no such model.
     """
+    return with_table(text, name, table_text(calibration, table), table=table)
+
+
+def with_table(text: str, name: str, written: str, *, table: str) -> str:
+    """Return a manifest's text with one table of one model put in or replaced.
+
+    Args:
+        written: The table, its head included.
+        table: Its name below `model`.
+
+    Raises:
+        ValueError: The manifest has no such model.
+    """
     head, *models = re.split(r"^(?=\[\[model\]\]$)", text, flags=re.MULTILINE)
-    written = table_text(calibration, table)
     for index, model in enumerate(models):
         if re.search(rf'^name = "{re.escape(name)}"$', model, flags=re.MULTILINE):
             replaced, found = re.subn(

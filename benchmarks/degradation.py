@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, load_pipeline
 from benchmarks.quality import RATE, Judged, judge
-from benchmarks.sequences import development_sources
+from benchmarks.sequences import Change, development_sources
 from benchmarks.templates import calibrated_thresholds
 from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.errors import FaceIdError
 
 Pixels = NDArray[np.uint8]
-Change = Callable[[Pixels], Pixels]
 
 EACH: Final = 8  # references, and probes, of a person
 BLURS: Final = (0, 2, 3, 4, 5, 6, 8, 10)  # sigma, px

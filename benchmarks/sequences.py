@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from benchmarks.report import progress
 from pam_faceid.adapters.cameras.recording import Recording, open_recording
 from pam_faceid.core.observation import observe
 from pam_faceid.core.types import Frame
+
+Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,13 @@ class Recorded:
 
     Args:
         vectors: (N, D) embeddings of the frames that passed the quality gate.
+        numbers: (N,) which frames those were, rising.
         frames: Frames seen.
     """
 
     source: Source
     vectors: NDArray[np.float32] = field(repr=False)
+    numbers: NDArray[np.intp] = field(repr=False)
     frames: int
 
 
@@ -72,18 +76,24 @@ def development_sources(data: Path) -> list[Source]:
     return sources
 
 
-def observe_sources(sources: Sequence[Source], pipeline: Pipeline) -> list[Recorded]:
-    """Look at every frame of every source as a login does, quality gate included."""
-    return [_observe(source, pipeline) for source in progress(sources, label="observing")]
+def observe_sources(
+    sources: Sequence[Source], pipeline: Pipeline, change: Change | None = None
+) -> list[Recorded]:
+    """Look at every frame of every source as a login does, quality gate included.
+
+    Args:
+        change: What to do to the pixels of each frame beforehand.
+    """
+    return [_observe(source, pipeline, change) for source in progress(sources, label="observing")]
 
 
-def _observe(source: Source, pipeline: Pipeline) -> Recorded:
-    vectors = []
+def _observe(source: Source, pipeline: Pipeline, change: Change | None) -> Recorded:
+    vectors, numbers = [], []
     count = 0
     for frame in frames_of(source):
         count += 1
         seen = observe(
-            frame,
+            replace(frame, pixels=change(frame.pixels)) if change else frame,
             index=count,
             detector=pipeline.detector,
             embedder=pipeline.embedder,
@@ -92,8 +102,14 @@ def _observe(source: Source, pipeline: Pipeline) -> Recorded:
         )
         if seen.embedding is not None:
             vectors.append(seen.embedding.vector)
+            numbers.append(count)
     shape = (len(vectors), -1) if vectors else (0, 1)
-    return Recorded(source, np.array(vectors, dtype=np.float32).reshape(shape), count)
+    return Recorded(
+        source,
+        np.array(vectors, dtype=np.float32).reshape(shape),
+        np.array(numbers, dtype=np.intp),
+        count,
+    )
 
 
 def frames_of(source: Source) -> Iterator[Frame]:

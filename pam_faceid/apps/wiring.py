@@ -68,6 +68,7 @@ def state_store(layout: Layout) -> StateStore:
 
 def decision_rule(config: Config, manifest: Manifest) -> DecisionRule:
     """Return when the evidence is enough, with the threshold that the configuration means."""
+    from pam_faceid.core.config import refusing_frames
     from pam_faceid.core.matching import match_threshold
     from pam_faceid.core.policy import DecisionRule
 
@@ -76,7 +77,9 @@ def decision_rule(config: Config, manifest: Manifest) -> DecisionRule:
     return DecisionRule(
         threshold=match_threshold(config.matching, calibration, model=spec.name),
         agreeing_frames=config.matching.agreeing_frames,
-        refusing_frames=config.matching.refusing_frames,
+        refusing_frames=refusing_frames(config.matching),
+        patient=config.matching.refusing_frames is not None,
+        model=spec.evidence.get(config.matching.matcher),
     )
 
 

@@ -91,7 +91,8 @@ class MatchingConfig(Section, frozen=True):
         target_fmr: The same, as the false match rate that the model's calibration promises,
             such as "1e-5".
         agreeing_frames: Compared frames in a row that must reach the threshold.
-        refusing_frames: Compared frames after which a non-match is final.
+        refusing_frames: Compared frames after which a non-match is final, and not sooner. Without
+            it, that is as soon as the evidence cannot become enough.
     """
 
     embedder: str = "sface_mirrored"
@@ -99,7 +100,7 @@ class MatchingConfig(Section, frozen=True):
     threshold: float | None = None
     target_fmr: str | float | None = None
     agreeing_frames: Annotated[int, Meta(ge=1, le=30)] = 2
-    refusing_frames: Annotated[int, Meta(ge=1, le=300)] = 15
+    refusing_frames: Annotated[int, Meta(ge=1, le=300)] | None = None
 
 
 class AttemptConfig(Section, frozen=True):
@@ -219,6 +220,7 @@ class Config(Section, frozen=True):
 
 
 DEFAULT_TARGET_FMR = 1e-5
+DEFAULT_REFUSING_FRAMES = 15
 
 
 def target_fmr(matching: MatchingConfig) -> float | None:
@@ -228,6 +230,11 @@ def target_fmr(matching: MatchingConfig) -> float | None:
     if matching.target_fmr is None:
         return DEFAULT_TARGET_FMR
     return float(matching.target_fmr)
+
+
+def refusing_frames(matching: MatchingConfig) -> int:
+    """Return after how many compared frames a non-match is final at the latest."""
+    return matching.refusing_frames or DEFAULT_REFUSING_FRAMES
 
 
 def parse_config(mapping: Mapping[str, object], *, origin: str) -> Config:
@@ -317,7 +324,7 @@ def _check_matching(matching: MatchingConfig, origin: str) -> None:
                 f"{where}: target_fmr = {matching.target_fmr!r} is not a rate in (0, 0.01]",
                 hint='write it like target_fmr = "1e-5"',
             )
-    if matching.refusing_frames < matching.agreeing_frames:
+    if refusing_frames(matching) < matching.agreeing_frames:
         raise ConfigError(
             f"{where}: refusing_frames is lower than agreeing_frames, so nobody could match",
             hint="raise refusing_frames",

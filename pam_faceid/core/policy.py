@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pam_faceid.core.ageing import Due, password_due
 from pam_faceid.core.errors import StateError
+from pam_faceid.core.evidence import GIVEN_UP, HIGHEST, EvidenceModel, weigh
 from pam_faceid.core.facts import ROOT, Reason, Refused
 from pam_faceid.core.hours import parse_hours
 from pam_faceid.core.lockout import locked_out
@@ -39,12 +40,16 @@ class DecisionRule:
     Args:
         threshold: Match threshold, cosine.
         agreeing_frames: Compared frames in a row that must reach it.
-        refusing_frames: Compared frames after which a non-match is final.
+        refusing_frames: Compared frames after which a non-match is final at the latest.
+        model: What scores over frames look like; None where that was not measured.
+        patient: Whether a non-match waits for `refusing_frames`, whatever the evidence says.
     """
 
     threshold: float
     agreeing_frames: int
     refusing_frames: int
+    model: EvidenceModel | None = None
+    patient: bool = False
 
 
 def admit(request: Request, config: Config, facts: Facts, *, ladder: Ladder) -> Refused | None:
@@ -153,22 +158,43 @@ def _duration(seconds: float) -> str:
 def decide(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Verdict | None:
     """Judge the evidence so far; None while more frames could still decide it.
 
-    The evidence is final once the frames in a row that agree are enough, or once
-    `refusing_frames` were compared without that.
+    Called after each frame. It is enough when the latest frames in a row reach the threshold and,
+    where there is a model of the scores, all frames together say as much as one at the threshold.
+    It cannot become enough when too few frames are left, or the owner would have been seen by now.
     """
-    in_a_row = 0
-    compared = 0
-    for frame in evidence:
-        if frame.score is None:
-            continue
-        compared += 1
-        # Written so that NaN counts against the claim.
-        in_a_row = in_a_row + 1 if frame.score >= rule.threshold else 0
-        if in_a_row >= rule.agreeing_frames:
-            return _verdict(Outcome.MATCH, evidence, rule)
-    if compared >= rule.refusing_frames:
+    scores = [frame.score for frame in evidence if frame.score is not None]
+    if _enough(scores, rule):
+        return _verdict(Outcome.MATCH, evidence, rule)
+    if _cannot_become_enough(scores, rule):
         return _verdict(Outcome.NON_MATCH, evidence, rule)
     return None
+
+
+def _enough(scores: Sequence[float], rule: DecisionRule) -> bool:
+    latest = scores[-rule.agreeing_frames :]
+    # Written so that NaN counts against the claim.
+    if len(latest) < rule.agreeing_frames or not all(s >= rule.threshold for s in latest):
+        return False
+    if rule.model is None:
+        return True
+    weight = weigh(scores, rule.model, agreeing_frames=rule.agreeing_frames)
+    return weight.match >= rule.model.log_ratio(rule.threshold, frames=1)
+
+
+def _cannot_become_enough(scores: Sequence[float], rule: DecisionRule) -> bool:
+    left = rule.refusing_frames - len(scores)
+    if left <= 0:
+        return True
+    if left < rule.agreeing_frames and not _enough([*scores, *[HIGHEST] * left], rule):
+        return True
+    if rule.model is None or rule.patient:
+        return False
+    # Asked once. If the frames until a refusal rose with the scores, they would show a climber
+    # which of two attempts came nearer.
+    if len(scores) != max(rule.model.patience, rule.agreeing_frames):
+        return False
+    weight = weigh(scores, rule.model, agreeing_frames=rule.agreeing_frames)
+    return not weight.hope >= GIVEN_UP
 
 
 def conclude(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Verdict:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pam_faceid.adapters.configuration import load_config
-from pam_faceid.core.config import Config, parse_config, target_fmr
+from pam_faceid.core.config import Config, parse_config, refusing_frames, target_fmr
 from pam_faceid.core.errors import ConfigError
 from pam_faceid.layout import Layout
 from tests.fuzz.harness import EXAMPLES, SECONDS
@@ -86,7 +86,7 @@ def test_every_configuration_that_is_accepted_is_safe(mapping: dict[str, object]
         assert 0 < config.matching.threshold < 1
     else:
         assert 0 < rate <= 0.01
-    assert 1 <= config.matching.agreeing_frames <= config.matching.refusing_frames
+    assert 1 <= config.matching.agreeing_frames <= refusing_frames(config.matching)
     for section in (config.camera, config.quality, config.attempt, config.enrolment):
         for key in section.__struct_fields__:
             value = getattr(section, key)

@@ -16,6 +16,7 @@ from benchmarks.templates import (
     enrolled_people,
     template_comparisons,
 )
+from pam_faceid.core.policy import DecisionRule
 
 OPTIONS = argparse.Namespace(replicates=20, seed=1)
 LENGTH = 4
@@ -42,7 +43,7 @@ def test_frames_must_agree_in_a_row(agreeing: int, matched: int):
         [[0.9, 0.9, 0.9, 0.9]],
     )
 
-    row = judge(attempts, rate=0.1, threshold=0.5, agreeing=agreeing, options=OPTIONS)
+    row = judge(attempts, DecisionRule(0.5, agreeing, LENGTH), name="", rate=0.1, options=OPTIONS)
 
     assert (row.false_matches, row.strangers) == (matched, 4)
     assert row.frame_rate == 7 / 16
@@ -52,14 +53,16 @@ def test_frames_must_agree_in_a_row(agreeing: int, matched: int):
 def test_frames_to_a_match_count_those_that_fell_short_before():
     attempts = _attempts([[0.0] * 4], [[0.9, 0.9, 0.9, 0.9], [0.1, 0.1, 0.9, 0.9], [0.1] * 4])
 
-    row = judge(attempts, rate=0.1, threshold=0.5, agreeing=2, options=OPTIONS)
+    row = judge(attempts, DecisionRule(0.5, 2, LENGTH), name="", rate=0.1, options=OPTIONS)
 
     assert (row.non_matches, row.genuine) == (1, 3)
     assert row.median_frames == 3.0  # of 2 and 4
 
 
 def _recorded(person: str, session: str, vectors: np.ndarray) -> Recorded:
-    return Recorded(Source(person, session, (), in_order=True), vectors, len(vectors))
+    return Recorded(
+        Source(person, session, (), in_order=True), vectors, np.arange(len(vectors)), len(vectors)
+    )
 
 
 def test_a_recording_is_tried_against_another_session_of_the_same_person():
@@ -68,7 +71,10 @@ def test_a_recording_is_tried_against_another_session_of_the_same_person():
     strangers = _unit(np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]))
 
     attempts = attempts_of(
-        [_recorded("ada", "1", one), _recorded("ada", "2", one)], strangers, LENGTH
+        [_recorded("ada", "1", one), _recorded("ada", "2", one)],
+        strangers,
+        LENGTH,
+        matcher="nearest",
     )
 
     assert attempts.genuine.shape == (4, LENGTH)
@@ -82,7 +88,7 @@ def test_a_recording_without_another_session_is_tried_against_its_own_beginning(
     generator = np.random.default_rng(0)
     vectors = _unit(generator.normal(size=(8 + LENGTH, 16)))
 
-    attempts = attempts_of([_recorded("ada", "1", vectors)], vectors[:1], LENGTH)
+    attempts = attempts_of([_recorded("ada", "1", vectors)], vectors[:1], LENGTH, matcher="nearest")
 
     assert attempts.genuine.shape == (1, LENGTH)
     assert (attempts.genuine < 0.999).all()  # no frame is its own reference

@@ -141,7 +141,7 @@ def test_every_number_of_the_configuration_is_tested_above() -> None:
         if section != "services"
         for key, value in _defaults(section).items()
         if (isinstance(value, int | float) and not isinstance(value, bool))
-        or key in ("threshold", "target_fmr")
+        or key in ("threshold", "target_fmr", "refusing_frames")
     }
     assert numbers == set(NUMBERS)
 

@@ -18,6 +18,7 @@ from msgspec import Meta
 from pam_faceid.core.calibration import Calibration
 from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import ModelError
+from pam_faceid.core.evidence import EvidenceModel
 from pam_faceid.layout import Layout
 
 MANIFEST: Final = "manifest.toml"
@@ -84,6 +85,7 @@ class ModelSpec(Record, frozen=True):
         dimensions: Of an embedder: the length of its vectors.
         calibration: Of an embedder, once measured: one image against one.
         templates: Of an embedder, once measured: one image against a template, by matcher.
+        evidence: Of an embedder, once measured: scores over the frames of a camera, by matcher.
         directory: Of the manifest; set when it is loaded.
     """
 
@@ -97,6 +99,7 @@ class ModelSpec(Record, frozen=True):
     dimensions: Annotated[int, Meta(ge=0)] = 0
     calibration: Calibration | None = None
     templates: dict[Matcher, Calibration] = {}
+    evidence: dict[Matcher, EvidenceModel] = {}
     directory: str = ""
 
     @property

@@ -140,10 +140,17 @@ def _show(
         pairs["advice"] = ADVICE[verdict.advice]
     matched = verdict.outcome is Outcome.MATCH
     if not matched and best is not None and best >= rule.threshold:
-        pairs["note"] = f"a match needs {rule.agreeing_frames} frames in a row, as at a login"
+        pairs["note"] = _what_a_match_needs(rule)
     facts(pairs)
     for file in unreadable:
         click.echo(f"! left out: {file.message}", err=True)
+
+
+def _what_a_match_needs(rule: DecisionRule) -> str:
+    needed = f"a match needs {rule.agreeing_frames} frames in a row at the threshold or above"
+    if rule.model is None:
+        return f"{needed}, as at a login"
+    return f"{needed} and no others that speak against them, as at a login"
 
 
 def _described(
