@@ -5,7 +5,8 @@
 SECONDS ?= 60
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
-SHELL_FILES := install.sh test.sh .ci/run etc/faceid-admin native/build.sh
+SHELL_FILES := install.sh test.sh .ci/run etc/faceid-admin native/build.sh \
+	pam_faceid/adapters/pam_undo.sh
 LOCK := $(BIN)uv pip compile $(UPGRADE) --no-config --universal --python-version 3.10 \
 	--only-binary :all: --generate-hashes --no-annotate --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"

@@ -105,9 +105,24 @@ class PamServices:
 
     def auth_stack(self, service: str) -> list[Entry]:
         """Return the auth rules that a service meets, includes expanded."""
-        return list(pam_stack.flatten(self.entries(service), self._included))
+        return list(pam_stack.flatten(self.entries(service), self.text_of))
 
-    def _included(self, service: str) -> str | None:
+    @property
+    def is_running_system(self) -> bool:
+        """Whether these are the files that this machine's libpam reads."""
+        return self.root == Path("/")
+
+    def including(self, service: str) -> list[str]:
+        """Return the other services whose auth rules come from this one's file, too."""
+        found = []
+        for name in self.names():
+            stack = pam_stack.included_by(self.entries(name), self.text_of)
+            if name != service and service in stack:
+                found.append(name)
+        return found
+
+    def text_of(self, service: str) -> str | None:
+        """Return the text of a service or of what one includes, wherever it is, or None."""
         folders = (self.directory, *(self.root / folder for folder in _VENDOR_DIRS))
         for path in (folder / service for folder in folders):
             if path.is_file():
@@ -118,6 +133,10 @@ class PamServices:
         """Return where the native client is installed, or None."""
         found = (p for folder in _MODULE_DIRS for p in self.root.glob(f"{folder}/{NATIVE_MODULE}"))
         return next(found, None)
+
+    def has_module(self, name: str) -> bool:
+        """Whether this machine's libpam has a module, whichever root is worked on."""
+        return any(any(Path("/").glob(f"{folder}/{name}")) for folder in _MODULE_DIRS)
 
     def preferred(self) -> Client:
         """Return the client to use where nobody chose: the one that may stand everywhere."""

@@ -197,6 +197,23 @@ def flatten(
                 yield from flatten(parse(text, entry.module), load, depth=depth + 1)
 
 
+def included_by(
+    entries: Sequence[Entry], load: Callable[[str], str | None], *, depth: int = 0
+) -> set[str]:
+    """Return the names of every file whose auth rules these include, over all steps.
+
+    Arguments as `flatten`.
+    """
+    found: set[str] = set()
+    for entry in auth_entries(entries):
+        if entry.includes and depth < MAX_INCLUDE_DEPTH:
+            found.add(entry.module.rpartition("/")[2])
+            text = load(entry.module)
+            if text is not None:
+                found |= included_by(parse(text, entry.module), load, depth=depth + 1)
+    return found
+
+
 def insert(text: str, service: str, client: Client) -> str:
     """Return the text with the face before the password; unchanged when it is there already.
 
