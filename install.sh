@@ -18,7 +18,6 @@ readonly HOOK=$PROGRAM/hook.py
 readonly MODULE=/usr/lib/security/pam_python.so
 NATIVE=/usr/lib/$(uname -m)-linux-gnu/security/pam_faceid.so
 readonly NATIVE
-readonly RULES='pam_faceid\(\.so\|/hook\.py\)' # what the lines of either client hold
 readonly SHARE=/usr/share/pam_faceid
 readonly CONFIGURATION=/etc/pam_faceid
 readonly LOGS=/var/log/pam_faceid
@@ -28,6 +27,7 @@ readonly UNITS=/usr/local/lib/systemd/system
 readonly SOCKETS=(faceidd.socket faceid-observer.socket)
 readonly ROTATION=/etc/logrotate.d/pam_faceid
 readonly ADMIN=/usr/local/sbin/faceid-admin
+readonly UNDO=/usr/local/sbin/faceid-pam-undo
 readonly MANUALS=/usr/local/share/man
 readonly SERVICE_USER=faceid
 readonly KEEPER_USER=faceid-keeper
@@ -293,6 +293,7 @@ take_into_use() {
     if ((DRY_RUN)) || [[ -e $release/pam_faceid.so ]]; then
         place 0644 "$release/pam_faceid.so" "$NATIVE"
     fi
+    place 0755 "$SOURCE/pam_faceid/adapters/pam_undo.sh" "$UNDO"
     place 0755 "$SOURCE/etc/faceid-admin" "$ADMIN"
     for manual in "$SOURCE"/docs/man/*.[158]; do
         place 0644 "$manual" "$MANUALS/man${manual##*.}/$(basename "$manual")"
@@ -357,24 +358,12 @@ install_everything() {
         say "This machine has a TPM, which can seal the template key:" \
             "faceid-admin key move --to host+tpm2"
     fi
-    for service in "${ENABLE[@]}"; do run "$ADMIN" pam enable "$service" --yes; done
+    for service in "${ENABLE[@]}"; do run "$ADMIN" pam enable "$service" --yes --no-confirm-timer; done
     if ((DEMO)); then run "$ADMIN" demo; fi
 }
 
-# By hand and not through faceid-admin: it must work when the program is broken.
-unhook_services() {
-    local file partial
-    for file in /etc/pam.d/*; do
-        if [[ ! -f $file ]] || ! grep --quiet "$RULES" "$file"; then continue; fi
-        file=$(readlink -f "$file")
-        partial=$(dirname "$file")/.$(basename "$file").partial
-        say "Taking the face out of $file"
-        run cp --preserve=all "$file" "$partial"
-        run sed --in-place "\\#$RULES#d" "$partial"
-        run sync "$partial"
-        run mv --force --no-target-directory "$partial" "$file"
-    done
-}
+# By a script and not through faceid-admin: it must work when the program is broken.
+unhook_services() { run /bin/sh "$SOURCE/pam_faceid/adapters/pam_undo.sh" emergency-disable; }
 
 uninstall_everything() {
     local manual user
@@ -389,7 +378,7 @@ uninstall_everything() {
         run rm -f "$MANUALS/man${manual##*.}/$(basename "$manual")"
     done
     run rm -f "$NATIVE"
-    run rm -rf "$ADMIN" "$PROGRAM" "$SHARE" "$ROTATION" /etc/pam.d/pam_faceid-password
+    run rm -rf "$ADMIN" "$UNDO" "$PROGRAM" "$SHARE" "$ROTATION" /etc/pam.d/pam_faceid-password
     if [[ -L $MODULE ]]; then
         run rm -f "$MODULE"
         run rmdir --ignore-fail-on-non-empty "$(dirname "$MODULE")"

@@ -35,7 +35,6 @@ NO_MATCH: Final = (
 MATCH: Final = "success"
 _HARMLESS: Final = frozenset({"pam_cap.so", "pam_group.so"})
 _FIXED: Final = frozenset({"pam_deny.so", "pam_permit.so"})
-_PASSWORDS: Final = pam_stack.PASSWORD_OR_HARMLESS - GATES - _HARMLESS - _FIXED
 _DEMAND: Final = re.compile(r"=(?:bad|die)\b")
 
 
@@ -82,7 +81,7 @@ def model(
     """
     flat = list(pam_stack.flatten(pam_stack.parse(text, service), load))
     names = {entry.module_name for entry in flat}
-    known = names & _PASSWORDS
+    known = names & pam_stack.PASSWORD_MODULES
     files: dict[str, str] = {}
     numbers: dict[str, str] = {}
 

@@ -16,12 +16,15 @@ from typing import Final
 from pam_faceid.adapters import pam_stack
 from pam_faceid.adapters.pam_model import MATCH, NO_MATCH, Password, Situation, model
 from pam_faceid.adapters.pam_services import PamServices
-from pam_faceid.adapters.pam_trial import Answer, authenticate, scratch, write
+from pam_faceid.adapters.pam_trial import Answer, UntriedError, authenticate, scratch, write
 from pam_faceid.core.errors import PamStackError
 
 SCRATCH_SERVICE: Final = "pam_faceid-proof"
 _BASELINE: Final = "pam_faceid-baseline"
 _NONE: Final = "none"  # the rules as they are without us
+_NO_FACE: Final = "authinfo_unavail"
+# What a service has no rule for is answered by this one.
+_OTHER: Final = {"other": "auth required pam_deny.so\n"}
 _DEBUG_MODULE: Final = "pam_debug.so"
 
 
@@ -31,11 +34,7 @@ def prove(services: PamServices, service: str, text: str) -> list[str]:
     Raises:
         PamStackError: It does not do what it must, or that cannot be shown.
     """
-    if not services.has_module(_DEBUG_MODULE):
-        raise PamStackError(
-            f"the change to {service} cannot be proven: this machine has no {_DEBUG_MODULE}",
-            hint="apt install --reinstall libpam-modules",
-        )
+    _require_stand_in(services)
     shown = [_prove_ways(services, service, {service: text})]
     for other in services.including(service):
         with suppress(_NoPasswordError):  # pam_rootok alone, such as chpasswd
@@ -44,6 +43,43 @@ def prove(services: PamServices, service: str, text: str) -> list[str]:
     if services.is_running_system:
         shown.append(_prove_modules(services, service, text))
     return shown
+
+
+def prove_removal(services: PamServices, service: str, old: str, new: str) -> list[str]:
+    """Return what was shown of a service's text without the face.
+
+    Raises:
+        PamStackError: It lets in or locks out where the old one did not.
+        UntriedError: It cannot be tried on this machine.
+    """
+    _require_stand_in(services)
+    cases = {
+        f"{name}-{password.name}".lower(): (Situation(_NO_FACE, password, open_gates=False), text)
+        for password, (name, text) in product(Password, (("old", old), ("new", new)))
+    }
+    with scratch() as folder:
+        for name, (situation, text) in cases.items():
+            load = services.text_of
+            write(folder, model(text, service, situation, load=load, folder=folder, prefix=name))
+        write(folder, _OTHER)
+        answers = dict(zip(cases, authenticate(folder, list(cases)), strict=True))
+    for password in Password:
+        before, after = (answers[f"{which}-{password.name}".lower()] for which in ("old", "new"))
+        if before.lets_in != after.lets_in:
+            raise PamStackError(
+                f"{service}: without the face, the {password.name.lower()} password would"
+                f" {'let in' if after.lets_in else 'be refused'}",
+                hint="a jump leads elsewhere then: edit the file by hand",
+            )
+    return ["without the face the password decides as it does now"]
+
+
+def _require_stand_in(services: PamServices) -> None:
+    if not services.has_module(_DEBUG_MODULE):
+        raise UntriedError(
+            f"no change can be proven: this machine has no {_DEBUG_MODULE}",
+            hint="apt install --reinstall libpam-modules",
+        )
 
 
 class _NoPasswordError(PamStackError):
@@ -60,7 +96,8 @@ def _prove_ways(services: PamServices, service: str, changed: Mapping[str, str])
     """
 
     def with_face(name: str) -> str | None:
-        return changed.get(name.rpartition("/")[2]) or services.text_of(name)
+        own = name.rpartition("/")[2]
+        return changed[own] if own in changed else services.text_of(name)
 
     def without_face(name: str) -> str | None:
         text = with_face(name)
@@ -78,11 +115,8 @@ def _prove_ways(services: PamServices, service: str, changed: Mapping[str, str])
         for name, situation in cases.items():
             load = without_face if situation.face == _NONE else with_face
             stack = load(service) or ""
-            write(
-                folder, model(stack, service, situation, load=load, folder=folder, prefix=name)
-            )
-        # What a service has no rule for is answered by this one.
-        write(folder, {"other": "auth required pam_deny.so\n"})
+            write(folder, model(stack, service, situation, load=load, folder=folder, prefix=name))
+        write(folder, _OTHER)
         answers = dict(zip(cases, authenticate(folder, list(cases)), strict=True))
     _judge_password(service, answers)
     if not has_face:

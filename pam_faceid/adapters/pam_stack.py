@@ -68,18 +68,19 @@ GATES: Final = frozenset(
 )
 
 # Required lines that a match may skip: the password itself, and what decides nothing.
-PASSWORD_OR_HARMLESS: Final = GATES | {
-    "pam_cap.so",
-    "pam_deny.so",
-    "pam_group.so",
-    "pam_krb5.so",
-    "pam_ldap.so",
-    "pam_permit.so",
-    "pam_sss.so",
-    "pam_systemd_home.so",
-    "pam_unix.so",
-    "pam_winbind.so",
-}
+PASSWORD_MODULES: Final = frozenset(
+    {
+        "pam_krb5.so",
+        "pam_ldap.so",
+        "pam_sss.so",
+        "pam_systemd_home.so",
+        "pam_unix.so",
+        "pam_winbind.so",
+    }
+)
+PASSWORD_OR_HARMLESS: Final = (
+    GATES | PASSWORD_MODULES | {"pam_cap.so", "pam_deny.so", "pam_group.so", "pam_permit.so"}
+)
 
 MAX_INCLUDE_DEPTH: Final = 32
 _BLANKS: Final = " \t\n"
@@ -289,6 +290,20 @@ def skipped_by_a_match(entries: Sequence[Entry]) -> Entry | None:
         after = after or entry.is_ours or entry.module_name not in GATES
         demands = entry.control in ("required", "requisite") or bool(_DEMAND.search(entry.control))
         if after and demands and entry.module_name not in PASSWORD_OR_HARMLESS:
+            return entry
+    return None
+
+
+def password_before_face(entries: Sequence[Entry]) -> Entry | None:
+    """Return the rule that asks for a password before the face, if one does.
+
+    Args:
+        entries: The auth rules in order, flattened.
+    """
+    for entry in entries:
+        if entry.is_ours:
+            return None
+        if entry.module_name in PASSWORD_MODULES:
             return entry
     return None
 

@@ -23,6 +23,10 @@ _DISTRIBUTION_PYTHON: Final = Path("/usr/bin/python3")
 _SECONDS: Final = 90.0
 
 
+class UntriedError(PamStackError):
+    """A change could not be tried at all, so nothing is known of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How an authentication ended.
@@ -46,13 +50,13 @@ def scratch() -> Iterator[Path]:
     """Make a folder for service files that is root's alone, and remove it.
 
     Raises:
-        PamStackError: There is no room for it or for what is written there.
+        UntriedError: There is no room for it or for what is written there.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="pam_faceid-") as name:
             yield Path(name)
     except OSError as error:
-        raise PamStackError(
+        raise UntriedError(
             f"the change cannot be tried: {error.filename or tempfile.gettempdir()}:"
             f" {error.strerror}",
             hint="make room there; nothing was changed",
@@ -73,7 +77,8 @@ def authenticate(folder: Path, services: Sequence[str]) -> list[Answer]:
         services: Names of files in it.
 
     Raises:
-        PamStackError: The process that asks crashed, hung or said nothing.
+        PamStackError: The process that asks was killed by what a module did.
+        UntriedError: It hung, could not be started or said nothing.
     """
     request = {
         "folder": str(folder),
@@ -95,7 +100,7 @@ def authenticate(folder: Path, services: Sequence[str]) -> list[Answer]:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PamStackError(f"the change cannot be tried: {error}") from error
+        raise UntriedError(f"the change cannot be tried: {error}") from error
     if ended.returncode < 0:
         name = signal.Signals(-ended.returncode).name
         raise PamStackError(
@@ -104,5 +109,5 @@ def authenticate(folder: Path, services: Sequence[str]) -> list[Answer]:
         )
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-        raise PamStackError(f"the change cannot be tried: {last}")
+        raise UntriedError(f"the change cannot be tried: {last}")
     return [Answer(code=each["code"], asked=each["asked"]) for each in json.loads(ended.stdout)]

@@ -28,11 +28,11 @@ complain() {
     FAILED=1
 }
 
-# The file without our lines. Where any rule counts lines (`success=2`), ours become one that does
+# The file without our lines. Behind a rule that counts lines (`success=2`) ours become one that does
 # nothing and counts as before: a jump must not land on pam_deny, or past it. Rules that go on in the
 # next line are joined first.
 without_face() {
-    if grep -v '^[[:blank:]]*#' "$1" | grep -q '=[0-9]'; then
+    if grep -v '^[[:blank:]]*#' "$1" | sed -n '/=[0-9]/,$p' | grep -q "$RULES"; then
         joined "$1" | sed -e "\\,^[[:blank:]]*#.*$RULES,d" \
             -e "s,^\\([[:blank:]]*[^#[:blank:]]*\\)[[:blank:]][^#]*$RULES.*,\\1 [default=ignore] pam_deny.so,"
     else
@@ -171,7 +171,7 @@ end_timer() {
     units=${1%/pam_faceid/pam-pending}/systemd/system
     if [ -e "$units/$UNIT.timer" ]; then
         rm -f -- "$units/timers.target.wants/$UNIT.timer" "$units/$UNIT.timer" \
-            "$units/$UNIT.service"
+            "$units/$UNIT.service" "${units%/etc/systemd/system}/var/lib/systemd/timers/stamp-$UNIT.timer"
         if [ "$units" = /etc/systemd/system ] && [ -d /run/systemd/system ]; then
             # The timer alone: this may run in the service that it started.
             systemctl --quiet stop "$UNIT.timer" 2>/dev/null || :

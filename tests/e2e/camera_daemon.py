@@ -63,7 +63,7 @@ def this_machine() -> Iterator[Node]:
     bed.machine.run("chpasswd", given=f"{USER}:{PASSWORD}\n")
     RULE.write_text(f"{USER} ALL=(ALL) ALL\n")
     RULE.chmod(0o440)
-    bed.run("faceid-admin", "pam", "enable", "sudo", "--yes")
+    bed.run("faceid-admin", "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
     yield bed
     bed.run("faceid-admin", "pam", "disable", "sudo")
     bed.run("faceid-admin", "remove-user", USER, "--yes", check=False)

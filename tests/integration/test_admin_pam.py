@@ -72,9 +72,9 @@ def test_a_dry_run_shows_the_change_and_makes_none(tree: Path) -> None:
 def test_enable_is_idempotent_and_disable_restores_every_byte(tree: Path) -> None:
     before = snapshot(tree / "etc/pam.d")
 
-    assert admin(tree, "pam", "enable", "sudo", "--yes").returncode == 0
+    assert admin(tree, "pam", "enable", "sudo", "--yes", "--no-confirm-timer").returncode == 0
     once = snapshot(tree / "etc/pam.d")
-    again = admin(tree, "pam", "enable", "sudo", "--yes")
+    again = admin(tree, "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
 
     assert once != before
     assert "nothing to do" in again.stdout
@@ -88,7 +88,7 @@ def test_enable_is_idempotent_and_disable_restores_every_byte(tree: Path) -> Non
 def test_forbidden_services_are_refused_with_the_reason(tree: Path, service: str) -> None:
     before = snapshot(tree / "etc/pam.d")
 
-    ended = admin(tree, "pam", "enable", service, "--yes")
+    ended = admin(tree, "pam", "enable", service, "--yes", "--no-confirm-timer")
 
     assert ended.returncode == 1
     assert f"{service} must not have the face" in ended.stderr
@@ -109,11 +109,22 @@ def with_native(tree: Path) -> Path:
 @pytest.mark.parametrize("service", ["common-auth", "su", "chsh"])
 def test_the_native_client_goes_where_the_hook_must_not(with_native: Path, service: str) -> None:
     before = snapshot(with_native / "etc/pam.d")
-    refused = admin(with_native, "pam", "enable", service, "--client", "pam_python", "--yes")
+    refused = admin(
+        with_native,
+        "pam",
+        "enable",
+        service,
+        "--client",
+        "pam_python",
+        "--yes",
+        "--no-confirm-timer",
+    )
     assert refused.returncode == 1
     assert "--client native reads no PATH" in refused.stderr
 
-    assert admin(with_native, "pam", "enable", service, "--yes").returncode == 0
+    assert (
+        admin(with_native, "pam", "enable", service, "--yes", "--no-confirm-timer").returncode == 0
+    )
 
     text = (with_native / "etc/pam.d" / service).read_text()
     assert pam_stack.NATIVE_LINE in text
@@ -129,16 +140,18 @@ def test_a_service_is_moved_from_one_client_to_the_other(with_native: Path) -> N
         ("native", pam_stack.NATIVE_LINE),
         ("pam_python", pam_stack.AUTH_LINE),
     ):
-        admin(with_native, "pam", "enable", "login", "--client", client, "--yes")
+        admin(
+            with_native, "pam", "enable", "login", "--client", client, "--yes", "--no-confirm-timer"
+        )
         text = (with_native / "etc/pam.d/login").read_text()
         assert [rule for rule in text.splitlines(keepends=True) if rule.startswith(line)] == [line]
         assert text.count("pam_python.so") + text.count("sufficient\tpam_faceid.so") == 1
-    again = admin(with_native, "pam", "enable", "login", "--yes")
+    again = admin(with_native, "pam", "enable", "login", "--yes", "--no-confirm-timer")
     assert "nothing to do" in again.stdout, "who names no client wants no other"
 
 
 def test_a_native_client_that_is_not_installed_is_not_wired(tree: Path) -> None:
-    ended = admin(tree, "pam", "enable", "su", "--client", "native", "--yes")
+    ended = admin(tree, "pam", "enable", "su", "--client", "native", "--yes", "--no-confirm-timer")
 
     assert ended.returncode == 3
     assert "pam_faceid.so is not installed" in ended.stderr
@@ -146,7 +159,9 @@ def test_a_native_client_that_is_not_installed_is_not_wired(tree: Path) -> None:
 
 
 def test_a_native_client_that_was_removed_is_named(with_native: Path) -> None:
-    assert admin(with_native, "pam", "enable", "sudo", "--yes").returncode == 0
+    assert (
+        admin(with_native, "pam", "enable", "sudo", "--yes", "--no-confirm-timer").returncode == 0
+    )
     (with_native / NATIVE).unlink()
 
     assert "! sudo: pam_faceid.so is not installed" in admin(with_native, "pam", "status").stdout
@@ -155,13 +170,15 @@ def test_a_native_client_that_was_removed_is_named(with_native: Path) -> None:
 def test_sudo_without_secure_path_may_have_the_native_client(with_native: Path) -> None:
     (with_native / "etc/sudoers").write_text("Defaults !secure_path\n")
 
-    assert admin(with_native, "pam", "enable", "sudo", "--yes").returncode == 0
+    assert (
+        admin(with_native, "pam", "enable", "sudo", "--yes", "--no-confirm-timer").returncode == 0
+    )
 
 
 def test_sudo_without_secure_path_is_refused(tree: Path) -> None:
     (tree / "etc/sudoers").write_text("Defaults !secure_path\n")
 
-    ended = admin(tree, "pam", "enable", "sudo", "--yes")
+    ended = admin(tree, "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
 
     assert ended.returncode == 1
     assert "line 1: `!secure_path`" in ended.stderr
@@ -171,7 +188,7 @@ def test_a_second_factor_is_not_skipped_in_silence(tree: Path) -> None:
     with (tree / "etc/pam.d/common-auth").open("a") as file:
         file.write("auth required pam_oath.so\n")
 
-    ended = admin(tree, "pam", "enable", "sudo", "--yes")
+    ended = admin(tree, "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
 
     assert ended.returncode == 1
     assert "would skip `auth required pam_oath.so`" in ended.stderr
@@ -181,14 +198,14 @@ def test_a_second_factor_is_not_skipped_in_silence(tree: Path) -> None:
 def test_nothing_is_wired_to_a_missing_module_or_hook(tree: Path, missing: str) -> None:
     (tree / missing.lstrip("/")).unlink()
 
-    ended = admin(tree, "pam", "enable", "sudo", "--yes")
+    ended = admin(tree, "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
 
     assert ended.returncode == 3
     assert f"{missing} is missing" in ended.stderr
 
 
 def test_a_service_without_a_file_is_named(tree: Path) -> None:
-    ended = admin(tree, "pam", "enable", "no-such-service", "--yes")
+    ended = admin(tree, "pam", "enable", "no-such-service", "--yes", "--no-confirm-timer")
 
     assert ended.returncode == 3
     assert "no-such-service does not exist" in ended.stderr
@@ -208,7 +225,7 @@ def test_disable_all_works_when_everything_else_is_broken(tree: Path, tmp_path: 
     """No configuration, no key, no model, no hook, and every library raises when imported."""
     before = snapshot(tree / "etc/pam.d")
     for service in ("sudo", "login"):
-        assert admin(tree, "pam", "enable", service, "--yes").returncode == 0
+        assert admin(tree, "pam", "enable", service, "--yes", "--no-confirm-timer").returncode == 0
     shutil.rmtree(tree / "opt")
     shutil.rmtree(tree / "usr")
     broken = tmp_path / "broken"
@@ -225,7 +242,7 @@ def test_disable_all_works_when_everything_else_is_broken(tree: Path, tmp_path: 
 
 
 def test_disable_all_goes_on_past_a_file_that_resists(tree: Path) -> None:
-    assert admin(tree, "pam", "enable", "sudo", "--yes").returncode == 0
+    assert admin(tree, "pam", "enable", "sudo", "--yes", "--no-confirm-timer").returncode == 0
     (tree / "etc/pam.d/aaa").write_text(
         f"auth [success=1 default=ignore] pam_succeed_if.so\n{pam_stack.AUTH_LINE}"
         "auth required pam_unix.so\n"
@@ -268,7 +285,7 @@ def test_a_full_disk_leaves_the_service_file_whole(
         fill(full)
         before = snapshot(full / "r/etc/pam.d")
 
-        ended = admin(full / "r", "pam", "enable", "sudo", "--yes")
+        ended = admin(full / "r", "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
 
         assert ended.returncode == 3
         assert "No space left" in ended.stderr
@@ -327,7 +344,7 @@ def wired(account: Account, tree: Path, tmp_path: Path) -> Iterator[Wired]:
     service = f"faceid-test-{secrets.token_hex(4)}"
     hook = Path(f"/run/{service}.py")
     shutil.copyfile(tree / "etc/pam.d/sudo", tree / "etc/pam.d" / service)
-    assert admin(tree, "pam", "enable", service, "--yes").returncode == 0
+    assert admin(tree, "pam", "enable", service, "--yes", "--no-confirm-timer").returncode == 0
     text = (tree / "etc/pam.d" / service).read_text().replace(pam_stack.HOOK, str(hook))
     Path("/etc/pam.d", service).write_text(text)
     sudoers = Path("/etc/sudoers.d", service)

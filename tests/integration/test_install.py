@@ -225,7 +225,16 @@ def test_uninstalling_a_broken_program_takes_the_face_out_and_keeps_templates(
     }
     before = {client: service.read_bytes() for client, service in services.items()}
     for client, service in services.items():
-        machine.run("faceid-admin", "pam", "enable", service.name, "--client", client, "--yes")
+        machine.run(
+            "faceid-admin",
+            "pam",
+            "enable",
+            service.name,
+            "--client",
+            client,
+            "--yes",
+            "--no-confirm-timer",
+        )
     assert b"/opt/pam_faceid/hook.py" in services["pam_python"].read_bytes()
     assert b"pam_faceid.so" in services["native"].read_bytes()
     template = machine.path("/etc/pam_faceid/templates/alice.template")
@@ -242,7 +251,7 @@ def test_uninstalling_a_broken_program_takes_the_face_out_and_keeps_templates(
 
 
 def test_purging_leaves_nothing(machine: Machine, before: Before) -> None:
-    machine.run("faceid-admin", "pam", "enable", "sudo", "--yes")
+    machine.run("faceid-admin", "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
 
     machine.install("--uninstall", "--purge", "--yes")
 

@@ -170,7 +170,7 @@ def installed(workshop: Workshop, repository: Path) -> Machine:
     machine.run(PYTHON, "-I", "-c", RECORD, PORTRAITS, RECORDINGS)
     face = PORTRAITS / "collins.jpg"
     machine.run("faceid-admin", "add-user", USER, "--no-confirm", "--from", face)
-    machine.run("faceid-admin", "pam", "enable", "sudo", "--yes")
+    machine.run("faceid-admin", "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
     return machine
 
 

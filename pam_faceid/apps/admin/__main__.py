@@ -46,6 +46,9 @@ COMMANDS: Final = {
     "verify": Command("verify", "verify", "Try whether a face matches, with all figures."),
     "report": Command("report", "report", "Draw how well people are told apart."),
     "pam": Command("pam_wiring", "pam", "Put the face into PAM services, or take it out."),
+    "emergency-disable": Command(
+        "pam_wiring", "emergency_disable", "Take the face out of every service, whatever is broken."
+    ),
     "key": Command("keys", "key", "Show, replace or move the key of every template."),
     "backup": Command("backup", "backup", "Write every template into one encrypted file."),
     "restore": Command("backup", "restore", "Take templates back from such a file."),

@@ -10,7 +10,7 @@ from pam_faceid.adapters import pam_stack, sudoers
 from pam_faceid.adapters.pam_services import SUDO_SERVICES, PamServices
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State
-from pam_faceid.apps.admin.pam_wiring import service_status
+from pam_faceid.apps.admin.pam_status import service_status
 from pam_faceid.layout import Layout
 
 LOW_SPACE_BYTES: Final = 64 << 20
