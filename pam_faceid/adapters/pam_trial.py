@@ -110,4 +110,9 @@ def authenticate(folder: Path, services: Sequence[str]) -> list[Answer]:
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
         raise UntriedError(f"the change cannot be tried: {last}")
+    if not ended.stdout:
+        raise PamStackError(
+            f"a module of {services[0]} ends the program that asks",
+            hint="with it, nobody could log in there",
+        )
     return [Answer(code=each["code"], asked=each["asked"]) for each in json.loads(ended.stdout)]

@@ -32,7 +32,7 @@ complain() {
 # nothing and counts as before: a jump must not land on pam_deny, or past it. Rules that go on in the
 # next line are joined first.
 without_face() {
-    if grep -v '^[[:blank:]]*#' "$1" | sed -n '/=[0-9]/,$p' | grep -q "$RULES"; then
+    if grep -v '^[[:blank:]]*#' "$1" | sed -n '/\[[^]]*=[0-9]/,$p' | grep -q "$RULES"; then
         joined "$1" | sed -e "\\,^[[:blank:]]*#.*$RULES,d" \
             -e "s,^\\([[:blank:]]*[^#[:blank:]]*\\)[[:blank:]][^#]*$RULES.*,\\1 [default=ignore] pam_deny.so,"
     else

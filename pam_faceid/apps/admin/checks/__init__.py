@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pam_faceid.apps.admin.checks import login, program, recognition
+from pam_faceid.apps.admin.checks import login, machine, program, recognition
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.layout import Layout
@@ -33,11 +33,14 @@ class Check:
 
 
 CHECKS: Final = (
+    Check("file systems", machine.file_systems),
+    Check("Python", machine.python),
     Check("libraries", program.environment),
     Check("interpreter", program.interpreter),
     Check("hook", program.hook),
     Check("service user", program.service_user),
     Check("confinement", program.confinement),
+    Check("units", machine.units),
     Check("daemon", program.daemon),
     Check("configuration", recognition.configuration),
     Check("models", recognition.models),
@@ -45,8 +48,10 @@ CHECKS: Final = (
     Check("key", recognition.key),
     Check("templates", recognition.templates, needs=("configuration", "models", "key")),
     Check("camera", recognition.camera, needs=("configuration", "service user")),
+    Check("camera nodes", machine.camera_nodes, needs=("configuration", "camera")),
     Check("PAM services", login.pam),
     Check("password", login.password_service),
+    Check("left half done", machine.leftover),
     Check("audit log", login.audit),
     Check("disk", login.disk),
 )
