@@ -79,7 +79,7 @@ class Place:
 
     def undo(self) -> None:
         """Let the time of every change be over."""
-        if self.path(FOLDER).exists():
+        if self.path(f"{FOLDER}/undo.sh").exists():  # it is there before anything waits
             self.run("/bin/sh", f"{FOLDER}/undo.sh", "roll-back", FOLDER, "--all")
 
     def sleepers(self) -> list[int]:

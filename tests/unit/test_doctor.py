@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -51,7 +52,7 @@ def worst(layout: Layout, name: str) -> Finding:
 
 
 WELL = {check.name for check in CHECKS} - {
-    *("interpreter", "service user", "confinement", "templates", "camera")
+    *("interpreter", "service user", "confinement", "templates", "camera", "camera nodes")
 }
 
 
@@ -205,3 +206,86 @@ def test_an_empty_machine_ends_with_3_and_every_check_has_a_word(tmp_path: Path)
     for finding in findings:
         if finding["state"] == "fail":
             assert finding["cure"], finding
+
+
+def test_a_full_disk_is_named_first(layout: Layout) -> None:
+    folder = layout.audit_log.parent
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
+    try:
+        with contextlib.suppress(OSError):
+            (folder / "filler").write_bytes(bytes(1 << 20))
+        found = worst(layout, "file systems")
+        assert found.state is State.FAIL
+        assert "no room is left" in found.what
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        found = worst(layout, "file systems")
+        assert "read-only" in found.what
+        assert found.cure.endswith(f"mount -o remount,rw {folder}")
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_python_that_was_replaced_is_named(layout: Layout) -> None:
+    release = layout.root / "opt/pam_faceid/current"
+    (release / "lib/python3.2").mkdir(parents=True)
+    (release / "bin").mkdir()
+    (release / "bin/python").symlink_to(Path(sys.executable).resolve())
+
+    found = worst(layout, "Python")
+    assert found.state is State.FAIL
+    assert "the libraries are of python3.2" in found.what
+
+    (release / "bin/python").unlink()
+    (release / "bin/python").symlink_to("/usr/bin/python3.2")
+    assert "which is gone" in worst(layout, "Python").what
+
+
+def test_what_was_interrupted_is_named_with_how_to_end_it(layout: Layout) -> None:
+    old = 10**9
+    piece = layout.templates / ".alice.template.0011.tmp"
+    releases = layout.root / "opt/pam_faceid/releases"
+    for folder in ("1", "2"):
+        (releases / folder).mkdir(parents=True)
+        os.utime(releases / folder, (old, old))
+    (releases.parent / "current").symlink_to("releases/2")
+    piece.touch()
+    os.utime(piece, (old, old))
+    layout.key_file.with_name("template.key.next").touch()
+
+    found = {f.what: f.cure for f in look(layout, "left half done")}
+
+    said = "\n".join(found)
+    assert ".alice.template.0011.tmp" in said
+    assert f"{releases / '1'} is not in use" in said
+    assert found["a rotation of the template key was interrupted"] == "faceid-admin key rotate"
+
+
+def test_a_change_that_should_be_undone_by_now_is_a_failure(layout: Layout) -> None:
+    waiting = layout.config_dir / "pam-pending/login"
+    waiting.mkdir(parents=True)
+    (waiting / "times").write_text("1000 1300\n")
+
+    found = worst(layout, "left half done")
+
+    assert found.state is State.FAIL
+    assert "never confirmed" in found.what
+    assert "roll-back" in found.cure
+
+
+def test_a_rule_of_howdy_is_a_failure(layout: Layout) -> None:
+    with (layout.pam_d / "login").open("a") as file:
+        file.write("auth sufficient pam_python.so /lib/security/howdy/pam.py\n")
+
+    found = worst(layout, "left half done")
+    assert found.state is State.FAIL
+    assert "howdy" in found.what
+
+
+def test_a_wired_module_that_was_removed_is_named(layout: Layout) -> None:
+    """Although the native client is there, which the hook's own check is content with."""
+    native = layout.root / "usr/lib/x86_64-linux-gnu/security/pam_faceid.so"
+    native.parent.mkdir(parents=True)
+    native.touch()
+    (layout.root / pam_stack.PYTHON_MODULE.lstrip("/")).unlink()
+
+    assert "not installed, so only the password works" in worst(layout, "PAM services").what
