@@ -113,7 +113,11 @@ def add_user(
         references=references or config.enrolment.references,
         quiet=json_wanted,
     )
-    _check_enrolled(wish, wiring.template_store(admin.layout))
+    store = wiring.template_store(admin.layout)
+    if json_wanted and not (extend or replace) and account.name in store.users():
+        as_json({"changed": False, "user": account.name})
+        return
+    _check_enrolled(wish, store)
     if not no_confirm:
         _confirm_password(account, admin.layout.pam_d)
     sampled = _sample(admin, wish, config, manifest)
@@ -123,6 +127,7 @@ def add_user(
     if json_wanted:
         as_json(
             {
+                "changed": True,
                 "user": account.name,
                 "model": template.model_id,
                 "look": look,

@@ -136,10 +136,16 @@ def audit() -> None:
 
 
 @audit.command()
+@click.option(
+    "--json", "json_wanted", is_flag=True, help="Write JSON; a chain that is there stays."
+)
 @pass_admin
-def start(admin: Admin) -> None:
+def start(admin: Admin, *, json_wanted: bool) -> None:
     """Seal each line from now on."""
     require_root("sealing the audit log")
+    if json_wanted and admin.layout.audit_chain.exists():
+        as_json({"changed": False})
+        return
     from pam_faceid.adapters.audit.sealed import start_chain
     from pam_faceid.adapters.audit.verification_keys import add_key
 
@@ -149,6 +155,9 @@ def start(admin: Admin) -> None:
         add_key(layout.audit_keys, first)
 
     start_chain(wiring.audit_log(layout), keep)
+    if json_wanted:
+        as_json({"changed": True, "keys": str(layout.audit_keys)})
+        return
     click.echo(
         f"The log is sealed from now on, and {layout.audit_keys} checks it.\n"
         f"Move {layout.audit_keys} to another machine: with it, root here could forge the log.\n"
@@ -157,13 +166,20 @@ def start(admin: Admin) -> None:
 
 
 @audit.command()
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON; no chain is no fault.")
 @pass_admin
-def stop(admin: Admin) -> None:
+def stop(admin: Admin, *, json_wanted: bool) -> None:
     """Seal a last line that says so, and no line after it."""
     require_root("stopping the audit chain")
+    if json_wanted and not admin.layout.audit_chain.exists():
+        as_json({"changed": False})
+        return
     from pam_faceid.adapters.audit.sealed import stop_chain
 
     stop_chain(wiring.audit_log(admin.layout))
+    if json_wanted:
+        as_json({"changed": True})
+        return
     click.echo("the chain is stopped; set `chain = false` in [audit], or nobody is let in by face")
 
 

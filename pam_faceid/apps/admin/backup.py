@@ -14,7 +14,7 @@ import click
 
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
-from pam_faceid.apps.admin.output import local_time
+from pam_faceid.apps.admin.output import as_json, local_time
 from pam_faceid.core.errors import AccountError, FaceIdError, VaultError
 
 if TYPE_CHECKING:
@@ -37,8 +37,16 @@ passphrase_option = click.option(
 @click.argument("file", type=click.Path(path_type=Path))
 @passphrase_option
 @click.option("--replace", "replace_it", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
-def backup(admin: Admin, *, file: Path, passphrase_file: Path | None, replace_it: bool) -> None:
+def backup(
+    admin: Admin,
+    *,
+    file: Path,
+    passphrase_file: Path | None,
+    replace_it: bool,
+    json_wanted: bool,
+) -> None:
     """Write every template into FILE, encrypted with a passphrase.
 
     The template key is not in it, nor the configuration: the templates are sealed anew where they
@@ -69,8 +77,11 @@ def backup(admin: Admin, *, file: Path, passphrase_file: Path | None, replace_it
             group=None,
             replace=True,
         )
-    click.echo(f"{file}: {len(templates)} templates, {len(data)} bytes")
-    click.echo("whoever has it and the passphrase can make these faces match: keep them apart")
+    if json_wanted:
+        as_json({"changed": True, "file": str(file), "templates": len(templates)})
+    else:
+        click.echo(f"{file}: {len(templates)} templates, {len(data)} bytes")
+        click.echo("whoever has it and the passphrase can make these faces match: keep them apart")
     wiring.audit_log(admin.layout).record("backup", templates=len(templates))
 
 
@@ -107,6 +118,7 @@ class _Plan:
 @passphrase_option
 @click.option("--replace", "replace_them", is_flag=True, help="Replace templates that are there.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and do nothing.")
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
 def restore(
     admin: Admin,
@@ -115,6 +127,7 @@ def restore(
     passphrase_file: Path | None,
     replace_them: bool,
     dry_run: bool,
+    json_wanted: bool,
 ) -> None:
     """Take the templates of FILE, a backup of this machine or of another, into this one.
 
@@ -127,10 +140,11 @@ def restore(
     held = open_backup(
         data, passphrase=_passphrase(passphrase_file, is_new=False), origin=str(file)
     )
-    click.echo(f"{file}: made on {held.machine!r} at {local_time(held.made_at)}")
+    if not json_wanted:
+        click.echo(f"{file}: made on {held.machine!r} at {local_time(held.made_at)}")
     store = wiring.template_store(admin.layout)
     plans = _plans(held, set(store.users()), replace_them=replace_them)
-    restored = 0
+    restored: list[str] = []
     for plan in plans:
         if plan.template is None:
             click.echo(f"{plan.user}: left out: {plan.why}", err=True)
@@ -138,13 +152,17 @@ def restore(
         if not dry_run:
             store.save(plan.template, replace=replace_them)
         verb = "would be restored" if dry_run else "restored"
-        click.echo(f"{plan.user}: {verb}{plan.why and f'; {plan.why}'}")
-        restored += 1
+        click.echo(f"{plan.user}: {verb}{plan.why and f'; {plan.why}'}", err=json_wanted)
+        restored.append(plan.user)
+    if json_wanted:
+        left_out = {plan.user: plan.why for plan in plans if plan.template is None}
+        changed = bool(restored) and not dry_run
+        as_json({"changed": changed, "restored": restored, "left_out": left_out})
     if restored and not dry_run:
-        wiring.audit_log(admin.layout).record("restore", templates=restored)
-    if restored < len(plans):
+        wiring.audit_log(admin.layout).record("restore", templates=len(restored))
+    if len(restored) < len(plans):
         raise RefusedError(
-            f"{len(plans) - restored} of {len(plans)} templates are left out",
+            f"{len(plans) - len(restored)} of {len(plans)} templates are left out",
             hint="the reasons are above; --replace replaces what is there",
         )
 

@@ -80,27 +80,31 @@ def _show(found: KeyStatus, places: list[str]) -> None:
 @key.command()
 @click.option("--leave-broken", is_flag=True, help="Go on although templates do not open.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and do nothing.")
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
-def rotate(admin: Admin, *, leave_broken: bool, dry_run: bool) -> None:
+def rotate(admin: Admin, *, leave_broken: bool, dry_run: bool, json_wanted: bool) -> None:
     """Seal every template with a new key and destroy the old one.
 
     Every copy of the old key, and every old copy of a template, is worthless from then on. Run it
     again if it was interrupted.
     """
     require_root("changing the template key")
-    custody = _custody(admin)
+    custody = _custody(admin, quiet=json_wanted)
     if dry_run:
         _say_what_would_be(custody.status(), "sealed with a new key")
         return
     custody.rotate(leave_broken=leave_broken)
     wiring.audit_log(admin.layout).record("key-rotate")
+    if json_wanted:
+        as_json({"changed": True, "key_id": custody.status().key_id})
 
 
 @key.command()
 @click.option("--to", "to", required=True, type=click.Choice(PLACES), help="Where to.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and do nothing.")
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON; moves nothing in place.")
 @pass_admin
-def move(admin: Admin, *, to: str, dry_run: bool) -> None:
+def move(admin: Admin, *, to: str, dry_run: bool, json_wanted: bool) -> None:
     """Keep the same key in a file, or sealed by systemd for this machine or its TPM.
 
     Run it again if it was interrupted.
@@ -108,15 +112,21 @@ def move(admin: Admin, *, to: str, dry_run: bool) -> None:
     require_root("moving the template key")
     from pam_faceid.adapters.vault.credentials import Place
 
-    custody = _custody(admin)
+    custody = _custody(admin, quiet=json_wanted)
     place = Place(to)
     found = custody.status()
+    there = found.place is place and found.key_id is not None and not found.interrupted
+    if json_wanted and (there or dry_run):
+        as_json({"changed": False, "place": to})
+        return
     if dry_run:
         _say_what_would_be(found, f"opened by a key kept with: {to}")
         return
     custody.move(place)
     wiring.audit_log(admin.layout).record("key-move", place=to)
-    if found.place is Place.FILE and place is not Place.FILE:
+    if json_wanted:
+        as_json({"changed": True, "place": to})
+    elif found.place is Place.FILE and place is not Place.FILE:
         click.echo("it lay on the disk in clear; a new one never has: faceid-admin key rotate")
 
 
@@ -128,9 +138,12 @@ def _say_what_would_be(found: KeyStatus, what: str) -> None:
     click.echo("nothing was changed")
 
 
-def _custody(admin: Admin) -> KeyCustody:
+def _custody(admin: Admin, *, quiet: bool = False) -> KeyCustody:
+    def report(text: str) -> None:
+        click.echo(text, err=quiet)
+
     return wiring.key_custody(
-        admin.layout, refresh=lambda: _restart_daemon(admin.layout), report=click.echo
+        admin.layout, refresh=lambda: _restart_daemon(admin.layout), report=report
     )
 
 

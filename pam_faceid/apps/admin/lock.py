@@ -10,7 +10,9 @@ import click
 
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
+from pam_faceid.apps.admin.output import as_json
 from pam_faceid.core import lockout
+from pam_faceid.core.errors import FaceIdError
 
 if TYPE_CHECKING:
     from pam_faceid.core.lockout import Record
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @click.option("--all", "everybody", is_flag=True, help="Lock everybody who is enrolled.")
 @click.option("--clear", is_flag=True, help="Lift the lock of NAME and forget failures in a row.")
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
-def lock(admin: Admin, *, name: str | None, everybody: bool, clear: bool) -> None:
+def lock(
+    admin: Admin, *, name: str | None, everybody: bool, clear: bool, json_wanted: bool
+) -> None:
     """Let the face of NAME open nothing until their password was used.
 
     Without NAME it is the one who called sudo: sudo -n faceid-admin lock, bound to a key.
@@ -30,16 +35,29 @@ def lock(admin: Admin, *, name: str | None, everybody: bool, clear: bool) -> Non
     if everybody and (name or clear):
         raise click.UsageError("--all goes with neither a name nor --clear")
     names = wiring.template_store(admin.layout).users() if everybody else [name or _caller()]
+    changed = []
     for user in names:
-        if clear:
-            _clear(admin, user)
-        else:
-            _lock(admin, user)
-    if not names:
+        before = _remembered(admin, user)
+        said = _clear(admin, user) if clear else _lock(admin, user)
+        if before is None or before != _remembered(admin, user):
+            changed.append(user)
+        if not json_wanted:
+            click.echo(f"{user}: {said}")
+    if json_wanted:
+        as_json({"changed": bool(changed), "users": names, "changed_users": changed})
+    elif not names:
         click.echo("nobody is enrolled, so nobody was locked")
 
 
-def _lock(admin: Admin, user: str) -> None:
+def _remembered(admin: Admin, user: str) -> Record | None:
+    """Return what is remembered of a person; None when that is nothing, or damaged."""
+    try:
+        return wiring.state_store(admin.layout).load(user)
+    except FaceIdError:
+        return None
+
+
+def _lock(admin: Admin, user: str) -> str:
     from pam_faceid.core.errors import StateError
 
     _require_enrolled(admin, user)
@@ -50,10 +68,10 @@ def _lock(admin: Admin, user: str) -> None:
         # Damaged, or it cannot be written: then this says so.
         states.replace(user, lockout.lock(None))
     wiring.audit_log(admin.layout).record("lock", user=user)
-    click.echo(f"{user}: the face opens nothing until the password was used")
+    return "the face opens nothing until the password was used"
 
 
-def _clear(admin: Admin, user: str) -> None:
+def _clear(admin: Admin, user: str) -> str:
     _require_enrolled(admin, user)
 
     def cleared(record: Record | None) -> Record:
@@ -65,7 +83,7 @@ def _clear(admin: Admin, user: str) -> None:
 
     wiring.state_store(admin.layout).change(user, cleared)
     wiring.audit_log(admin.layout).record("lock-clear", user=user)
-    click.echo(f"{user}: no lock and no failures; the password is as old as it was")
+    return "no lock and no failures; the password is as old as it was"
 
 
 def _require_enrolled(admin: Admin, user: str) -> None:

@@ -76,8 +76,9 @@ def add() -> None:
 @add.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Replace the one that was added before.")
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON; one that is there is kept.")
 @pass_admin
-def vggface2(admin: Admin, *, file: Path, replace: bool) -> None:
+def vggface2(admin: Admin, *, file: Path, replace: bool, json_wanted: bool) -> None:
     """Add InceptionResnetV1, trained on VGGFace2, from its published checkpoint FILE.
 
     Templates belong to the model that made them: after setting [matching] embedder = "vggface2",
@@ -88,10 +89,17 @@ def vggface2(admin: Admin, *, file: Path, replace: bool) -> None:
     from pam_faceid.adapters.models.vggface2 import NAME, convert
 
     require_root("adding a model")
-    if not replace and any(spec.name == NAME for spec in _load(admin).model):
+    there = any(spec.name == NAME for spec in _load(admin).model)
+    if json_wanted and there and not replace:
+        as_json({"changed": False, "model": NAME})
+        return
+    if not replace and there:
         raise RefusedError(f"there is a model {NAME} already", hint="say --replace to replace it")
     spec, content = convert(file, load_manifest(admin.layout.models))
     register(spec, content, admin.layout.local_models)
+    if json_wanted:
+        as_json({"changed": True, "model": NAME, "model_id": model_id(spec)})
+        return
     click.echo(f"added {model_id(spec)} from a file with SHA-256 {spec.origin.sha256}")
     click.echo(f'to use it: set [matching] embedder = "{NAME}" and a threshold, and enrol again')
 

@@ -17,20 +17,24 @@ from typing import Final
 
 import click
 
-from pam_faceid.adapters import confirm_timer, pam_stack, sudoers
+from pam_faceid.adapters import confirm_timer, pam_stack
 from pam_faceid.adapters.pam_leftovers import leftovers
 from pam_faceid.adapters.pam_pending import UNDO, PendingChange, PendingChanges
 from pam_faceid.adapters.pam_proof import prove, prove_removal
-from pam_faceid.adapters.pam_services import SUDO_SERVICES, PamServices
+from pam_faceid.adapters.pam_services import PamServices
 from pam_faceid.adapters.pam_stack import Client
 from pam_faceid.adapters.pam_trial import UntriedError
 from pam_faceid.apps.admin.context import Admin, ExitCode, RefusedError, pass_admin, require_root
 from pam_faceid.apps.admin.output import as_json, facts, iso_time, local_time
 from pam_faceid.apps.admin.pam_change import Changed, change, diff, settle
+from pam_faceid.apps.admin.pam_refusals import (
+    refuse_incomplete,
+    refuse_second_look,
+    refuse_unsafe,
+)
 from pam_faceid.apps.admin.pam_status import service_status
 from pam_faceid.core.errors import PamStackError
 
-_INSTALL_NATIVE: Final = "apt install gcc libpam0g-dev, then run install.sh again: it builds it"
 _UNITS: Final = {"s": 1, "min": 60, "h": 3600}
 _LEAST_SECONDS, _MOST_SECONDS = 10, 24 * 3600
 
@@ -145,8 +149,8 @@ def enable(
     services = PamServices(admin.layout.root)
     text = services.read(service)
     client = services.preferred() if wanted is None else Client(wanted)
-    _refuse_unsafe(services, service, client)
-    _refuse_second_look(services, service)
+    refuse_unsafe(services, service, client)
+    refuse_second_look(services, service)
     there = any(entry.is_ours for entry in pam_stack.auth_entries(services.entries(service)))
     new = text if there and wanted is None else pam_stack.insert(text, service, client)
     if new == text:
@@ -155,7 +159,7 @@ def enable(
         else:
             click.echo(f"{service}: the face is there already; nothing to do")
         return
-    _refuse_incomplete(services, client)
+    refuse_incomplete(services, client)
     shown = diff(services.directory / service, text, new)
     say = _silent if json_wanted else click.echo
     say(shown, nl=False)
@@ -216,73 +220,6 @@ def _say_enabled(done: Changed, client: Client) -> None:
             "This machine runs no systemd: a process waits in place of a timer, and does not"
             " survive a reboot. Before one, confirm or disable."
         )
-
-
-def _refuse_unsafe(services: PamServices, service: str, client: Client) -> None:
-    reason = services.forbidden(service, client)
-    if reason is not None:
-        raise RefusedError(
-            f"{service} must not have the face through {client.value}: it {reason}",
-            hint=_way_out(services, service, client),
-        )
-    if service in SUDO_SERVICES and client is Client.PAM_PYTHON:
-        hazards = sudoers.path_hazards(services.root)
-        if hazards:
-            raise RefusedError(
-                f"{service} must not have the face through pam_python while sudo lets callers"
-                " choose PATH, through which they could run code as root:\n  "
-                + "\n  ".join(hazards),
-                hint="set `Defaults secure_path=...` for everybody with visudo, or use"
-                " --client native; see pam_faceid(8)",
-            )
-    skipped = pam_stack.skipped_by_a_match(services.auth_stack(service))
-    if skipped is not None:
-        raise RefusedError(
-            f"{service}: a matching face would skip `{skipped}`"
-            f" ({services.directory / skipped.service} line {skipped.first + 1})",
-            hint="pam_faceid(8) says how to place the line by hand, if that is what you want",
-        )
-
-
-def _refuse_second_look(services: PamServices, service: str) -> None:
-    """Refuse where an included file asks for the face already, or an including one does."""
-    for entry in services.auth_stack(service):
-        if entry.is_ours and entry.service != service:
-            raise RefusedError(
-                f"{service} has the face already, through {entry.service}: with a line of its own"
-                " the camera would look twice",
-                hint=f"faceid-admin pam disable {entry.service} first, if it is not meant for all",
-            )
-    for other in services.including(service):
-        if any(entry.is_ours for entry in services.entries(other)):
-            raise RefusedError(
-                f"{other} has the face and includes {service}: the camera would look twice",
-                hint=f"faceid-admin pam disable {other} first",
-            )
-
-
-def _way_out(services: PamServices, service: str, client: Client) -> str:
-    if client is Client.NATIVE or services.forbidden(service, Client.NATIVE) is not None:
-        return "sudo, login and gdm-password may have it; pam_faceid(8) explains why"
-    if services.native_module() is not None:
-        return "--client native reads no PATH, so it may stand there"
-    return f"the native client reads no PATH, so it may stand there; {_INSTALL_NATIVE}"
-
-
-def _refuse_incomplete(services: PamServices, client: Client) -> None:
-    if client is Client.NATIVE:
-        if services.native_module() is None:
-            raise PamStackError(
-                f"{pam_stack.NATIVE_MODULE} is not installed under {services.root}",
-                hint=_INSTALL_NATIVE,
-            )
-        return
-    for path, cure in (
-        (pam_stack.PYTHON_MODULE, "apt install libpam-python"),
-        (pam_stack.HOOK, "run install.sh"),
-    ):
-        if not (services.root / path.lstrip("/")).is_file():
-            raise PamStackError(f"{services.root / path.lstrip('/')} is missing", hint=cure)
 
 
 def _ask(question: str) -> None:

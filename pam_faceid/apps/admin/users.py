@@ -186,25 +186,46 @@ def _described(template: ReferenceTemplate) -> dict[str, object]:
 @click.argument("name")
 @click.option("--look", metavar="LOOK", help="Delete this look alone.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--json", "json_wanted", is_flag=True, help="Write JSON; nobody to remove is no fault."
+)
 @pass_admin
-def remove_user(admin: Admin, *, name: str, look: str | None, yes: bool) -> None:
+def remove_user(admin: Admin, *, name: str, look: str | None, yes: bool, json_wanted: bool) -> None:
     """Delete the template of NAME, who may have left the machine already, or one look of it."""
     require_root("deleting a template")
     from pam_faceid.adapters.accounts import check_name
 
     check_name(name)
     store = wiring.template_store(admin.layout)
-    if look is not None:
-        _remove_look(admin, store, name, look, yes=yes)
+    if json_wanted and not _is_there(store, name, look):
+        as_json({"changed": False, "user": name})
         return
+    if look is not None:
+        done = _remove_look(admin, store, name, look, yes=yes)
+    else:
+        done = _remove_all(admin, store, name, yes=yes)
+    if json_wanted:
+        as_json({"changed": True, "user": name})
+    else:
+        click.echo(f"{name}: {done}")
+
+
+def _is_there(store: TemplateStore, name: str, look: str | None) -> bool:
+    """Whether there is something to remove."""
+    if name not in store.users():
+        return False
+    return look is None or any(one.name == look for one in looks_of(store.load(name, _uid(name))))
+
+
+def _remove_all(admin: Admin, store: TemplateStore, name: str, *, yes: bool) -> str:
     _confirm_deletion(f"the face template of {name}", yes=yes)
     store.remove(name)
     wiring.state_store(admin.layout).remove(name)
-    click.echo(f"{name}: the template is deleted; only the password lets them in now")
     wiring.audit_log(admin.layout).record("remove-user", user=name)
+    return "the template is deleted; only the password lets them in now"
 
 
-def _remove_look(admin: Admin, store: TemplateStore, name: str, look: str, *, yes: bool) -> None:
+def _remove_look(admin: Admin, store: TemplateStore, name: str, look: str, *, yes: bool) -> str:
     from pam_faceid.adapters.accounts import find_account
 
     account = find_account(name)
@@ -212,8 +233,8 @@ def _remove_look(admin: Admin, store: TemplateStore, name: str, look: str, *, ye
     without_look(store.load(account.name, account.uid), look)
     _confirm_deletion(f"the look {look!r} of {name}", yes=yes)
     left = store.update(account.name, account.uid, lambda kept: without_look(kept, look))
-    click.echo(f"{name}: the look {look!r} is deleted; references left: {len(left.references)}")
     wiring.audit_log(admin.layout).record("remove-user", user=name, look=look)
+    return f"the look {look!r} is deleted; references left: {len(left.references)}"
 
 
 def _confirm_deletion(what: str, *, yes: bool) -> None:
