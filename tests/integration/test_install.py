@@ -250,6 +250,27 @@ def test_uninstalling_a_broken_program_takes_the_face_out_and_keeps_templates(
         assert not machine.path(gone).exists()
 
 
+def test_without_its_python_the_command_says_so_and_still_takes_the_face_out(
+    machine: Machine,
+) -> None:
+    """As after an upgrade of the distribution to another minor version, and after its removal."""
+    before = machine.pam_services()
+    machine.run("faceid-admin", "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
+    (library,) = machine.path("/opt/pam_faceid/current/lib").glob("python3*")
+    library.rename(library.with_name("python3.2"))
+
+    for broken in (False, True):
+        if broken:
+            machine.run("rm", "/opt/pam_faceid/current/bin/python3")
+        ended = machine.run("faceid-admin", "doctor", check=False)
+        assert ended.returncode == 3
+        assert "run install.sh again" in ended.stderr
+
+    said = machine.run("faceid-admin", "emergency-disable").stdout
+    assert "sudo: only the password again" in said
+    assert machine.pam_services() == before
+
+
 def test_purging_leaves_nothing(machine: Machine, before: Before) -> None:
     machine.run("faceid-admin", "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
 
