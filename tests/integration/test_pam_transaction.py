@@ -155,6 +155,19 @@ def test_what_was_confirmed_stays(place: Place) -> None:
     assert not place.path(FOLDER).exists()
 
 
+def test_who_asks_for_no_timer_keeps_what_waits(place: Place) -> None:
+    place.admin("pam", "enable", "sudo", *IN_A_DAY)
+    enabled = place.service("sudo").read_bytes()
+    assert "unless confirmed" in place.admin("pam", "enable", "sudo", *IN_A_DAY).stderr
+
+    said = place.admin("pam", "enable", "sudo", "--yes", "--no-confirm-timer", "--json").stdout
+
+    assert json.loads(said)["changed"] is True
+    place.undo()
+    assert place.service("sudo").read_bytes() == enabled
+    assert not place.path(FOLDER).exists()
+
+
 def test_one_of_two_changes_can_be_confirmed_alone(place: Place) -> None:
     before = {name: place.service(name).read_bytes() for name in ("sudo", "login")}
     for name in before:

@@ -154,10 +154,16 @@ def enable(
     there = any(entry.is_ours for entry in pam_stack.auth_entries(services.entries(service)))
     new = text if there and wanted is None else pam_stack.insert(text, service, client)
     if new == text:
+        # Who asks for no timer means that it stays, although it was to go.
+        pending = PendingChanges(services.root)
+        kept = _keep(pending, [service]) if no_confirm_timer and not dry_run else []
+        waits = [each for each in _waiting(pending) if each.service == service]
         if json_wanted:
-            as_json({"changed": False, "service": service})
+            as_json({"changed": bool(kept), "service": service})
         else:
             click.echo(f"{service}: the face is there already; nothing to do")
+        for each in waits:
+            click.echo(f"{service}: {_waits(each)}: faceid-admin pam confirm", err=True)
         return
     refuse_incomplete(services, client)
     shown = diff(services.directory / service, text, new)
@@ -316,14 +322,8 @@ def confirm(admin: Admin, *, names: tuple[str, ...], json_wanted: bool) -> None:
     """Keep the changes that wait, or those of SERVICE: logging in works."""
     require_root("confirming a change")
     pending = PendingChanges(admin.layout.root)
-    waiting = [change.service for change in pending.all()]
-    kept = [name for name in waiting if not names or name in names]
-    if kept:
-        with pending.locked():
-            # Some may have been undone while we waited for the lock.
-            kept = [change.service for change in pending.all() if change.service in kept]
-            pending.drop(kept)
-            settle(pending)
+    waiting = [each.service for each in pending.all()]
+    kept = _keep(pending, [name for name in waiting if not names or name in names])
     missed = [name for name in names if name not in kept]
     if json_wanted:
         as_json({"changed": bool(kept), "confirmed": kept, "not_waiting": missed})
@@ -336,6 +336,19 @@ def confirm(admin: Admin, *, names: tuple[str, ...], json_wanted: bool) -> None:
             " faceid-admin pam status shows what asks for the face",
             err=True,
         )
+
+
+def _keep(pending: PendingChanges, names: list[str]) -> list[str]:
+    """Let changes stay; return of which services that was."""
+    if not pending.folder.is_dir():
+        return []
+    require_root("confirming a change")
+    with pending.locked():
+        # Some may have been undone while we waited for the lock.
+        kept = [each.service for each in pending.all() if each.service in names]
+        pending.drop(kept)
+        settle(pending)
+    return kept
 
 
 @click.command("emergency-disable", context_settings={"ignore_unknown_options": True})
