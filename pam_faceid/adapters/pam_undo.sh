@@ -33,15 +33,19 @@ complain() {
 # next line are joined first.
 without_face() {
     if grep -v '^[[:blank:]]*#' "$1" | sed -n '/\[[^]]*=[0-9]/,$p' | grep -q "$RULES"; then
-        joined "$1" | sed -e "\\,^[[:blank:]]*#.*$RULES,d" \
+        joined "$1" -e "\\,^[[:blank:]]*#.*$RULES,d" \
             -e "s,^\\([[:blank:]]*[^#[:blank:]]*\\)[[:blank:]][^#]*$RULES.*,\\1 [default=ignore] pam_deny.so,"
     else
-        joined "$1" | sed -e "\\,$RULES,d"
+        joined "$1" -e "\\,$RULES,d"
     fi
 }
 
+# One sed and no pipe: of a pipe only the last status counts, and half a file would pass for a whole.
 joined() {
-    sed -e ':more' -e '/^[^#]*\\$/{' -e 'N' -e 's/\\\n/ /' -e 'b more' -e '}' "$1"
+    text=$1
+    shift
+    sed -e ':more' -e '/^[^#]*\\$/{' -e '$!{' -e 'N' -e 's/\\\n/ /' -e 'b more' -e '}' -e '}' \
+        "$@" -- "$text"
 }
 
 # Put a new text in the place of a service file: whole or not at all.

@@ -417,3 +417,22 @@ def test_emergency_disable_moves_no_jump(place: Place) -> None:
     rules = place.service("sudo").read_text().splitlines()
     assert rules[1] == "auth [default=ignore] pam_deny.so"
     assert len(rules) == 5
+
+
+def test_emergency_disable_takes_out_a_rule_that_goes_on_in_the_next_line(place: Place) -> None:
+    """And leaves what is around it."""
+    place.service("sudo").write_text(
+        "# a comment that ends in a backslash \\\n"
+        f"auth sufficient \\\n\t{pam_stack.PYTHON_MODULE} \\\n\t{pam_stack.HOOK}\n"
+        "auth required pam_unix.so\n"
+        "session optional pam_umask.so \\\n\tumask=0022\n"
+        f"session optional {pam_stack.NATIVE_MODULE} \\\n"
+    )
+
+    place.run(*EMERGENCY)
+
+    assert place.service("sudo").read_text() == (
+        "# a comment that ends in a backslash \\\n"
+        "auth required pam_unix.so\n"
+        "session optional pam_umask.so  \tumask=0022\n"
+    )
