@@ -95,6 +95,13 @@ class Place:
                     found.append(int(folder.name))
         return found
 
+    def wake(self) -> None:
+        """End the sleep of each, which then finds nothing to undo."""
+        while sleepers := self.sleepers():
+            for sleeper in sleepers:
+                subprocess.run(["pkill", "--parent", str(sleeper)], check=False)
+            time.sleep(0.05)
+
     def wait(self, name: str, text: bytes) -> None:
         """Wait until a service file holds a text."""
         deadline = time.monotonic() + 60
@@ -114,9 +121,7 @@ def place(tmp_path: Path, repository: Path) -> Iterator[Place]:
         place.run("sh", "-c", MOUNTS, "-", tmp_path, repository / "pam_faceid/hook.py")
         yield place
     finally:
-        for sleeper in place.sleepers():
-            with contextlib.suppress(ProcessLookupError):
-                subprocess.run(["pkill", "--parent", str(sleeper)], check=False)
+        place.wake()
         holder.kill()
         holder.wait()
 
@@ -304,6 +309,7 @@ def test_killed_at_any_step_the_change_is_not_made_or_will_be_undone(place: Plac
     place.run(*strace, f"trace={MAKES_CHANGES}", *command)
     made = Counter(re.findall(r"^(\w+)\(", place.path(str(log)).read_text(), re.MULTILINE))
     place.undo()
+    place.wake()
     assert made["renameat"] >= 5, made
 
     unconfirmed = 0
@@ -316,6 +322,7 @@ def test_killed_at_any_step_the_change_is_not_made_or_will_be_undone(place: Plac
                 unconfirmed += 1
                 assert place.sleepers(), f"{call} {number}: nothing would undo it"
             place.undo()
+            place.wake()
             assert place.service("sudo").read_bytes() == before, f"{call} {number}"
     assert unconfirmed
     assert place.admin("pam", "enable", "sudo", *IN_A_DAY).returncode == 0
