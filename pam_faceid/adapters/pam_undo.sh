@@ -66,18 +66,20 @@ replace() {
 
 # The same on a full disk: the shorter text over the longer one, which takes no new block.
 overwrite() {
-    for memory in "$ROOT/run" /run /dev/shm /tmp; do
-        shorter=$memory/faceid-undo.$$
+    for memory in /run /dev/shm /tmp; do
+        # A folder of our own: in the others anybody may lay a link.
+        folder=$(mktemp -d "$memory/faceid-undo.XXXXXX" 2>/dev/null) || continue
+        shorter=$folder/text
         if without_face "$1" >"$shorter" 2>/dev/null \
             && [ "$(wc -c <"$shorter")" -le "$(wc -c <"$1")" ] \
             && ! grep -v '^[[:blank:]]*#' "$shorter" | grep -q "$RULES"; then
             dd if="$shorter" of="$1" conv=notrunc 2>/dev/null \
                 && truncate -s "$(wc -c <"$shorter")" "$1" && sync "$1"
             done=$?
-            rm -f -- "$shorter"
+            rm -rf -- "$folder"
             return "$done"
         fi
-        rm -f -- "$shorter"
+        rm -rf -- "$folder"
     done
     return 1
 }
@@ -122,7 +124,9 @@ emergency_disable() {
         [ -f "$file" ] || continue
         grep -q "$RULES" "$file" || continue
         found=$((found + 1))
-        file=$(readlink -f "$file")
+        # A link of another system leads to a file of that system.
+        real=$(readlink -f "$file")
+        case $real in "$ROOT"/*) file=$real ;; *) file=$ROOT$real ;; esac
         if [ "$DRY_RUN" = 1 ]; then
             say "$file: has the face; it would be taken out"
             continue

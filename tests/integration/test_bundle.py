@@ -77,6 +77,7 @@ def test_nothing_of_a_face_and_no_secret_is_in_it(
     with layout.audit_log.open("ab") as log:
         pairs = {"time": "x", "event": "authenticate", "user": name, "closeness": "near"}
         log.write(write_line({**pairs, "error": key.hex(), "seal": "ab" * 32}) + b"\n")
+        log.write(write_line({**pairs, "user": "of.a-directory"}) + b"\n")
     vectors = [np.asarray(r.embedding.vector, np.float32) for r in template.references]
     secrets = [
         key,
@@ -101,6 +102,7 @@ def test_nothing_of_a_face_and_no_secret_is_in_it(
     assert b"closeness" not in everything
     assert b"seal" not in held["attempts.txt"]
     assert name.encode() not in everything
+    assert b"directory" not in held["attempts.txt"]
     assert b"user=user" in held["attempts.txt"], "whom it was about can still be told apart"
     assert json.loads(ended.stdout)["bundle"]["files"] == {n: len(d) for n, d in held.items()}
 
@@ -109,7 +111,11 @@ def test_it_is_roots_alone_and_replaces_nothing(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "root")
     layout.config_dir.mkdir(parents=True)
     create_key_file(layout.key_file)
-    file = tmp_path / "support.tar.gz"
+    public = tmp_path / "public"
+    public.mkdir()
+    public.chmod(0o1777)
+    file = public / "support.tar.gz"
+    (public / "link").symlink_to(tmp_path / "elsewhere")
     os.umask(0o022)
 
     first = bundle(layout, file)
@@ -121,3 +127,5 @@ def test_it_is_roots_alone_and_replaces_nothing(tmp_path: Path) -> None:
     assert second.returncode == 1
     assert "exists already" in second.stderr
     assert file.read_bytes() == held
+    assert bundle(layout, public / "link").returncode == 1
+    assert not (tmp_path / "elsewhere").exists()

@@ -26,8 +26,8 @@ from typing import Final
 
 from pam_faceid import __version__
 from pam_faceid.adapters.pam_services import PamServices
-from pam_faceid.adapters.safe_files import refused_as, write_atomically
 from pam_faceid.apps.admin.checks import Finding
+from pam_faceid.apps.admin.context import RefusedError
 from pam_faceid.apps.admin.pam_status import service_status
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.layout import PROGRAM_DIR, TEMPLATE_SUFFIX, Layout
@@ -89,7 +89,7 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
     """Write the archive, readable by root alone.
 
     Raises:
-        FaceIdError: There is such a file already, or it cannot be written.
+        RefusedError: There is such a file already, or it cannot be written.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -97,15 +97,21 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
             entry = tarfile.TarInfo(f"{FOLDER}/{name}")
             entry.size, entry.mode, entry.mtime = len(data), FILE_MODE, int(time.time())
             archive.addfile(entry, io.BytesIO(data))
-    path = path.absolute()
+    # Made anew and never through a link, so a folder such as /tmp will do.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        owner = path.parent.stat().st_uid
+        with os.fdopen(os.open(path, flags, FILE_MODE), "wb") as file:
+            try:
+                file.write(buffer.getvalue())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
     except OSError as error:
-        raise FaceIdError(f"{path.parent}: {error.strerror}") from error
-    with refused_as(FaceIdError):
-        write_atomically(
-            path, buffer.getvalue(), mode=FILE_MODE, owner_uid=owner, group=None, replace=False
-        )
+        raise RefusedError(
+            f"{path} cannot be written: {error.strerror}", hint="choose another place"
+        ) from error
 
 
 _README: Final = """\
@@ -119,10 +125,14 @@ replaced by user1, user2, ..., the machine's by `host`, and long hexadecimal or 
 
 def _cleaner(layout: Layout) -> Callable[[str], str]:
     """Return what replaces names of people and of the machine, and cuts out what may be a key."""
-    people = {entry.pw_name for entry in pwd.getpwall() if entry.pw_uid >= _FIRST_PERSON}
+    accounts = pwd.getpwall()
+    people = {entry.pw_name for entry in accounts if entry.pw_uid >= _FIRST_PERSON}
+    # Accounts of a directory are not in that list.
     for folder in (layout.templates, layout.state):
         if folder.is_dir():
-            people |= {path.name.split(".")[0] for path in folder.iterdir()}
+            people |= {path.stem for path in folder.iterdir()}
+    people |= {pairs.get("user", "") for pairs in _audit_lines(layout)}
+    people -= {entry.pw_name for entry in accounts if entry.pw_uid < _FIRST_PERSON}
     people -= {"nobody", ""}
     names = {name: f"user{number}" for number, name in enumerate(sorted(people), start=1)}
     host = socket.gethostname()
@@ -200,18 +210,30 @@ def _journal() -> str:
 
 
 def _attempts(layout: Layout) -> str:
-    from pam_faceid.adapters.audit.lines import LineError, parse_line, write_line
+    from pam_faceid.adapters.audit.lines import write_line
 
     lines = []
-    for line in layout.audit_log.read_bytes().splitlines()[-_LINES:]:
-        try:
-            pairs = parse_line(line)
-        except LineError:
-            lines.append("(a line that cannot be read)")
-            continue
+    for pairs in _audit_lines(layout):
         kept = {k: v for k, v in pairs.items() if k in _AUDIT_KEYS or k.endswith("milliseconds")}
-        lines.append(write_line(kept).decode() if kept else "(a line without any of these fields)")
+        lines.append(write_line(kept).decode() if kept else "(a line that cannot be read)")
     return "\n".join(lines) + "\n"
+
+
+def _audit_lines(layout: Layout) -> list[dict[str, str]]:
+    """Return the last lines of the audit log; of one that cannot be read, nothing."""
+    from pam_faceid.adapters.audit.lines import LineError, parse_line
+
+    found = []
+    try:
+        lines = layout.audit_log.read_bytes().splitlines()[-_LINES:]
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            found.append(parse_line(line))
+        except LineError:
+            found.append({})
+    return found
 
 
 def _files(layout: Layout) -> str:
