@@ -223,11 +223,13 @@ def _confine(order: Order) -> None:
     Raises:
         PrivilegeError: The kernel refused.
     """
+    from pam_faceid.adapters.cameras.hardware import descriptor_files
     from pam_faceid.adapters.sandbox.profiles import confine_observer
 
     confine_observer(
         models=[str(spec.path) for spec in (*order.detector, order.embedder)],
-        device="" if order.recording else order.camera.device,
+        devices=() if order.recording else (order.camera.device, order.camera.infrared),
+        about=() if order.recording else [str(path) for path in descriptor_files()],
     )
 
 

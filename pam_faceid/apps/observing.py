@@ -134,18 +134,25 @@ def one_look(order: Order) -> Iterator[Sight]:
 
 @contextlib.contextmanager
 def open_observer(
-    config: Config, layout: Layout, *, recording: Sequence[Path] | None = None
+    config: Config,
+    layout: Layout,
+    *,
+    recording: Sequence[Path] | None = None,
+    infrared: bool = False,
 ) -> Iterator[Sight]:
     """Look with an observer of one's own, for a long run.
 
     Args:
         recording: Files or folders to look at once; None for the configured camera.
+        infrared: Look through the infrared camera.
     """
     from pam_faceid.adapters.models.manifest import load_manifests
     from pam_faceid.apps import wiring
 
     manifest = load_manifests(layout)
-    order = wiring.order_for(config, manifest, one_shot=False, recording=recording)
+    order = wiring.order_for(
+        config, manifest, one_shot=False, recording=recording, infrared=infrared
+    )
     with one_look(order) as sight:
         yield sight
 

@@ -17,6 +17,7 @@ class Order:
     Args:
         recording: Open files that stand in for the camera; empty for a live one.
         loop: Show the recording over and over, as a camera would.
+        infrared: Look through the infrared camera, and take nothing else for one.
         optimise: Spend time on loading to gain it on each frame: for long runs.
     """
 
@@ -27,6 +28,7 @@ class Order:
     embedder: ModelSpec
     recording: tuple[OpenFile, ...] = ()
     loop: bool = False
+    infrared: bool = False
     optimise: bool = False
 
 

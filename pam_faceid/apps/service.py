@@ -236,8 +236,15 @@ class Attempt:
             return self._refuse(refused)
         self._say(LOOKING)
         # From here to the look nothing may fail: a recording's files are open.
-        order = wiring.order_for(config, settings.manifest, one_shot=self._service.one_shot)
+        order = wiring.order_for(
+            config,
+            settings.manifest,
+            one_shot=self._service.one_shot,
+            infrared=config.service(self._request.service).require_ir,
+        )
         self._facts["recording"] = bool(order.recording)
+        # Whatever was before the camera: this machine takes a program for one.
+        self._facts["allow_virtual"] = True if config.camera.allow_virtual else None
         # Before the key is read: a forked observer inherits memory; and it has the longer way.
         sight = self._cleanup.enter_context(self._service.look(order))
         self._facts["embedder"] = model_id(order.embedder)

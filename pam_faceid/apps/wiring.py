@@ -84,13 +84,19 @@ def decision_rule(config: Config, manifest: Manifest) -> DecisionRule:
 
 
 def order_for(
-    config: Config, manifest: Manifest, *, one_shot: bool, recording: Sequence[Path] | None = None
+    config: Config,
+    manifest: Manifest,
+    *,
+    one_shot: bool,
+    recording: Sequence[Path] | None = None,
+    infrared: bool = False,
 ) -> Order:
     """Return what an observer is to look through, with the files of a recording open.
 
     Args:
         one_shot: The process serves one attempt, so loading time counts more than frame time.
         recording: Files or folders to look at once, in place of the configured camera.
+        infrared: Look through the infrared camera of the configuration.
 
     Raises:
         CameraError: A recording cannot be opened, has too many files, or is not private enough to
@@ -113,6 +119,7 @@ def order_for(
         embedder=manifest.find(config.matching.embedder),
         recording=tuple(files),
         loop=recording is None,
+        infrared=infrared,
         optimise=not one_shot,
     )
 
@@ -147,4 +154,4 @@ def frame_source(order: Order) -> FrameSource:
         return Recording(order.recording, loop=order.loop, frames_per_second=None)
     from pam_faceid.adapters.cameras.v4l2 import V4l2Camera
 
-    return V4l2Camera(order.camera)
+    return V4l2Camera(order.camera, infrared=order.infrared)

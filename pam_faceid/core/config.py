@@ -31,6 +31,9 @@ class CameraConfig(Section, frozen=True):
 
     Args:
         device: "auto", or a stable path under /dev/v4l/by-id or /dev/v4l/by-path.
+        infrared: The camera of services that want infrared: as `device`; empty for none.
+        allow_virtual: Accept a camera that is no device but a program, for tests. Named in every
+            audit line.
         recording: A video file or a folder of images in place of a camera, for provisioning, demos
             and tests. Root-owned, and named in every audit line. Empty: a live camera.
         width, height: Wanted resolution, px.
@@ -40,6 +43,8 @@ class CameraConfig(Section, frozen=True):
     """
 
     device: str = "auto"
+    infrared: str = ""
+    allow_virtual: bool = False
     recording: str = ""
     width: Pixels = 640
     height: Pixels = 480
@@ -175,11 +180,13 @@ class ServiceConfig(Section, frozen=True):
         enabled: False turns the face off for this service without touching pam.d.
         confirm: "enter" wants the Enter key after a match, before anything opens.
         hours: Local times at which the face may be used, as `core.hours` reads them; empty: always.
+        require_ir: Look through the infrared camera of `[camera]`, or not at all.
     """
 
     enabled: bool = True
     confirm: Literal["none", "enter"] = "none"
     hours: str = ""
+    require_ir: bool = False
 
 
 class DaemonConfig(Section, frozen=True):

@@ -78,6 +78,7 @@ class Reason(str, Enum):
     WRONG_CALLER = "wrong_caller"
     SERVICE_OFF = "service_off"
     OUTSIDE_HOURS = "outside_hours"
+    NO_INFRARED = "no_infrared"
     ROOT = "root"
     EXCLUDED = "excluded"
     REMOTE = "remote"

@@ -93,6 +93,9 @@ def _not_for_service(request: Request, config: Config, facts: Facts) -> Refused 
     spans = parse_hours(service.hours)
     if spans and not any(span.holds(facts.week_time()) for span in spans):
         return Refused(Outcome.NOT_PERMITTED, Reason.OUTSIDE_HOURS)
+    # A recording shows pictures that were taken in light that nobody knows.
+    if service.require_ir and (not config.camera.infrared or config.camera.recording):
+        return Refused(Outcome.NOT_PERMITTED, Reason.NO_INFRARED)
     return None
 
 

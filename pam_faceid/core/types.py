@@ -80,12 +80,15 @@ class Frame:
         captured_at: Seconds on the monotonic clock of the capturing process.
         spectrum: The light it was taken in.
         origin: Where it came from, for messages: a device or a file, never the pixels.
+        ambient: The frame beside it that an infrared camera took with its light off, shaped as
+            `pixels`; None where the light does not flash.
     """
 
     pixels: NDArray[np.uint8] = field(repr=False)
     captured_at: float
     spectrum: Spectrum = Spectrum.COLOUR
     origin: str = ""
+    ambient: NDArray[np.uint8] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

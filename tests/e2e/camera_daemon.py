@@ -34,7 +34,7 @@ class Node(Bed):
     """This machine, with a node as its camera."""
 
     def point_at(self, device: str, more: str = "") -> None:
-        self.configure(f'[camera]\ndevice = "{device}"\n{PATIENT}{more}')
+        self.configure(f'[camera]\ndevice = "{device}"\nallow_virtual = true\n{PATIENT}{more}')
 
     def lookers(self, device: str = LOOPBACK) -> list[int]:
         """The processes that have the node open, whoever shows pictures aside."""

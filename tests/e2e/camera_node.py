@@ -35,7 +35,7 @@ DEADLINE_SECONDS = 25
 @contextlib.contextmanager
 def looking(device: str, **settings: object) -> Iterator[Iterator[Frame]]:
     """Frames of a camera that is released in the end: the node has room for one feeder."""
-    source = V4l2Camera(CameraConfig(device=device, **settings))
+    source = V4l2Camera(CameraConfig(device=device, allow_virtual=True, **settings))
     try:
         yield source.frames()
     finally:
@@ -51,6 +51,54 @@ def test_nodes_are_listed_with_their_lasting_names() -> None:
     assert find_camera(vivid.stable_path).node == VIVID
     with pytest.raises(CameraError, match="virtual"):
         choose(list_cameras())
+
+
+@pytest.mark.parametrize("device", [LOOPBACK, VIVID])
+def test_a_virtual_camera_is_refused_by_name_too(
+    feed: Feed, portraits: tuple[Path, Path], device: str
+) -> None:
+    """One has no device behind it, the other poses as one of the platform."""
+    feed(portraits[0])
+    assert find_camera(device).is_virtual
+    with pytest.raises(CameraError, match="virtual camera"):
+        next(V4l2Camera(CameraConfig(device=device)).frames())
+
+
+def test_a_virtual_camera_lets_nobody_in_and_enrols_nobody(
+    machine: Machine, feed: Feed, portraits: tuple[Path, Path]
+) -> None:
+    """The face that would match is shown, by a program; with the key it is let in, and noted."""
+    feed(portraits[0])
+    machine.enrol(portraits[0])
+    machine.configure(f'[camera]\ndevice = "{LOOPBACK}"\n[attempt]\ntimeout_seconds = 20\n')
+    ended = machine.authenticate(machine.account.password)
+    assert ended.asked_password
+    line = machine.audit()[-1]
+    assert line["outcome"] == "failure_to_acquire"
+    assert "virtual camera" in str(line["error"])
+    assert "allow_virtual" not in line
+    refused = machine.admin(
+        "add-user", machine.account.name, "--replace", "--no-confirm", check=False
+    )
+    assert refused.returncode == 5
+    assert "virtual camera" in refused.stderr
+    point_at(machine, LOOPBACK)
+    assert machine.authenticate(None).accepted
+    assert machine.audit()[-1]["allow_virtual"] == "yes"
+
+
+def test_what_answers_in_colour_is_no_infrared_camera(
+    feed: Feed, portraits: tuple[Path, Path]
+) -> None:
+    """A portrait in colour through a node that the configuration names as infrared."""
+    feed(portraits[0])
+    config = CameraConfig(infrared=LOOPBACK, allow_virtual=True)
+    source = V4l2Camera(config, infrared=True)
+    with pytest.raises(CameraError, match="shows colours"):
+        next(source.frames())
+    feed(portraits[0], pixel_format="GREY")
+    frame = next(V4l2Camera(config, infrared=True).frames())
+    assert frame.spectrum is Spectrum.INFRARED
 
 
 @pytest.mark.parametrize("pixel_format", ["YUYV", "GREY"])
@@ -146,7 +194,9 @@ def test_nothing_is_written_to_standard_error(capfd: pytest.CaptureFixture[str])
 
 def point_at(machine: Machine, device: str) -> None:
     # A virtual machine is slow to load libraries; what is shown here is not speed.
-    machine.configure(f'[camera]\ndevice = "{device}"\n[attempt]\ntimeout_seconds = 20\n')
+    machine.configure(
+        f'[camera]\ndevice = "{device}"\nallow_virtual = true\n[attempt]\ntimeout_seconds = 20\n'
+    )
 
 
 def test_a_person_enrols_verifies_and_logs_in_before_a_real_node(

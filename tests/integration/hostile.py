@@ -233,7 +233,7 @@ def give_up(process: str, stage: str, targets: Targets, child: int) -> None:
     if process == "observer":
         sandbox.drop_to("faceid")
         if stage == "all":
-            profiles.confine_observer(models=[targets.model], device=targets.camera)
+            profiles.confine_observer(models=[targets.model], devices=[targets.camera])
     elif stage == "user":
         keep_capabilities(KEEPER_CAPABILITIES)
     else:

@@ -113,6 +113,28 @@ def test_a_local_request_of_an_enrolled_person_is_admitted() -> None:
     assert judge() is None
 
 
+def test_a_service_that_wants_infrared_is_refused_at_once_where_none_is_configured() -> None:
+    """Nothing of the person is looked up, and no camera: the configuration alone says so."""
+    wanting: dict[str, object] = {"services": {"sudo": {"require_ir": True}}}
+    known = Known()
+    assert refusal(known, configured(wanting)).reason is Reason.NO_INFRARED
+    assert refusal(known, configured(wanting)).outcome is Outcome.NOT_PERMITTED
+    assert known.asked == []
+    with_camera = {"camera": {"infrared": "/dev/v4l/by-path/ir"}}
+    assert judge(config=configured(wanting | with_camera)) is None
+    assert judge(config=configured({"services": {"login": {"require_ir": True}}})) is None
+
+
+def test_a_recording_is_no_infrared_camera() -> None:
+    config = configured(
+        {
+            "camera": {"infrared": "auto", "recording": "/var/faces"},
+            "services": {"*": {"require_ir": True}},
+        }
+    )
+    assert refusal(config=config).reason is Reason.NO_INFRARED
+
+
 @pytest.mark.parametrize("peer_uid", [0, ALICE])
 def test_root_may_ask_for_anyone_and_everyone_for_themselves(peer_uid: int) -> None:
     assert judge(request=Request(user="alice", service="sudo", peer_uid=peer_uid)) is None

@@ -52,7 +52,8 @@ def worst(layout: Layout, name: str) -> Finding:
 
 
 WELL = {check.name for check in CHECKS} - {
-    *("interpreter", "service user", "confinement", "templates", "camera", "camera nodes")
+    *("interpreter", "service user", "confinement", "templates"),
+    *("camera", "camera nodes", "infrared"),
 }
 
 
@@ -154,6 +155,32 @@ def test_a_recording_in_place_of_the_camera_is_said_loudly(layout: Layout) -> No
     found = worst(layout, "camera")
     assert found.state is State.WARN
     assert "A RECORDING STANDS IN FOR THE CAMERA: /srv/faces" in found.what
+
+
+def test_a_virtual_camera_that_is_allowed_is_said_as_loudly(layout: Layout) -> None:
+    layout.config_file.write_text("[camera]\nallow_virtual = true\n")
+
+    found = look(layout, "camera")[0]
+    assert found.state is State.WARN
+    assert "VIRTUAL CAMERAS ARE ALLOWED" in found.what
+    assert "allow_virtual" in found.cure
+
+
+def test_a_service_that_wants_infrared_where_there_is_none_is_a_failure(layout: Layout) -> None:
+    layout.config_file.write_text("[services.sudo]\nrequire_ir = true\n")
+
+    found = worst(layout, "infrared")
+    assert found.state is State.FAIL
+    assert found.what.startswith("sudo: require_ir")
+    assert "[camera] infrared" in found.cure
+
+
+def test_an_infrared_camera_that_is_not_there_is_named(layout: Layout) -> None:
+    layout.config_file.write_text('[camera]\ninfrared = "/dev/v4l/by-id/gone"\n')
+
+    found = worst(layout, "infrared")
+    assert found.state is State.FAIL
+    assert "/dev/v4l/by-id/gone" in found.what
 
 
 @pytest.mark.parametrize(

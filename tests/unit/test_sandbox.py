@@ -225,7 +225,7 @@ def test_a_system_call_that_is_not_listed_does_not_exist() -> None:
         machine = ("x86_64", "aarch64").index(os.uname().machine)
         known = {{numbers[machine] for numbers in NUMBERS.values()}}
         sandbox.drop_to("faceid")
-        assert profiles.confine_observer(models=[], device="").seccomp
+        assert profiles.confine_observer(models=[], devices=()).seccomp
         libc = ctypes.CDLL(None, use_errno=True)
         X32 = 0x4000_0000
         # uretprobe and uprobe never reach a filter; the kernel kills whoever else makes them.
@@ -252,7 +252,7 @@ def test_a_process_with_threads_is_not_confined() -> None:
         waiting = threading.Event()
         threading.Thread(target=waiting.wait, daemon=True).start()
         try:
-            profiles.confine_observer(models=[], device="")
+            profiles.confine_observer(models=[], devices=())
         except PrivilegeError as error:
             print("refused", error)
     """)
@@ -313,7 +313,7 @@ def test_another_architectures_call_ends_the_process() -> None:
         from pam_faceid.adapters import sandbox
         from pam_faceid.adapters.sandbox import profiles
         sandbox.drop_to("faceid")
-        profiles.confine_observer(models=[], device="")
+        profiles.confine_observer(models=[], devices=())
         call()
         os.write(1, b"after")
     """)

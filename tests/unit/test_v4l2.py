@@ -5,6 +5,7 @@ Frames from a real node are the matter of tests/e2e; a machine that tests rarely
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pam_faceid.adapters.cameras.nodes import (
     CameraInfo,
     PixelFormat,
     choose,
+    choose_infrared,
     find_camera,
     holders,
     list_cameras,
@@ -26,15 +28,22 @@ from pam_faceid.adapters.cameras.nodes import (
     spectrum_of,
     stable_path,
 )
+from pam_faceid.adapters.cameras.usb_descriptors import video_functions
 from pam_faceid.adapters.cameras.v4l2 import (
     DARK_SECONDS,
     V4l2Camera,
+    lit_frames,
     pixel_format_for,
-    skip_dark,
+)
+from pam_faceid.adapters.cameras.virtual import (
+    device_descriptors,
+    judge_opened,
+    refuse_virtual,
 )
 from pam_faceid.core.config import CameraConfig
 from pam_faceid.core.errors import CameraBusyError, CameraError
 from pam_faceid.core.types import Spectrum
+from tests import usb_cameras
 
 
 def camera(node: str = "/dev/video0", *codes: str, is_virtual: bool = False) -> CameraInfo:
@@ -67,6 +76,32 @@ def test_a_camera_of_only_grey_formats_sees_infrared(
     assert spectrum_of([PixelFormat(code, ()) for code in codes]) is spectrum
 
 
+@pytest.mark.parametrize(
+    ("card", "spectrum"),
+    [
+        ("HP IR Camera", Spectrum.INFRARED),
+        ("USB2.0 IR UVC WebCam", Spectrum.INFRARED),
+        ("Integrated_IR", Spectrum.INFRARED),
+        ("Infrared Camera", Spectrum.INFRARED),
+        ("Integrated Camera", Spectrum.COLOUR),
+        ("FIREFLY 4K", Spectrum.COLOUR),
+        ("Air View", Spectrum.COLOUR),
+    ],
+)
+def test_a_camera_that_is_called_infrared_is_one_whatever_its_formats(
+    card: str, spectrum: Spectrum
+) -> None:
+    """Some deliver their grey pictures as YUYV or MJPG."""
+    assert spectrum_of([PixelFormat("YUYV", ())], card=card) is spectrum
+
+
+def test_a_camera_whose_descriptors_say_infrared_is_one() -> None:
+    colour, infrared = video_functions(usb_cameras.camera(), configuration=1)
+    formats = [PixelFormat("MJPG", ())]
+    assert spectrum_of(formats, function=infrared) is Spectrum.INFRARED
+    assert spectrum_of(formats, function=colour) is Spectrum.COLOUR
+
+
 def test_auto_prefers_colour_to_infrared() -> None:
     infrared, colour = camera("/dev/video0", "GREY"), camera("/dev/video2")
     assert choose([infrared, colour]) is colour
@@ -80,6 +115,43 @@ def test_auto_never_means_a_virtual_camera() -> None:
     with pytest.raises(CameraError, match="virtual") as caught:
         choose([virtual])
     assert 'device = "/dev/video9"' in caught.value.hint
+    assert "allow_virtual = true" in caught.value.hint
+    with pytest.raises(CameraError, match="infrared"):
+        choose_infrared([camera("/dev/video9", "GREY", is_virtual=True), camera("/dev/video0")])
+    assert choose_infrared([camera(), infrared]) is infrared
+
+
+def test_a_virtual_camera_is_refused_unless_the_configuration_allows_it() -> None:
+    """By name too: whoever may write to one chooses the face."""
+    virtual = camera("/dev/video9", is_virtual=True)
+    with pytest.raises(CameraError, match="virtual camera") as caught:
+        refuse_virtual(virtual, allowed=False)
+    assert "allow_virtual" in caught.value.hint
+    refuse_virtual(virtual, allowed=True)
+    refuse_virtual(camera(), allowed=False)
+    assert CameraConfig().allow_virtual is False
+
+
+def test_what_is_read_is_judged_and_not_what_lay_behind_the_path() -> None:
+    """A pseudo-terminal stands for what was opened in place of the camera: it is none."""
+    ours, theirs = os.openpty()
+    number = os.fstat(theirs).st_rdev
+    expected = dataclasses.replace(camera(os.ttyname(theirs)), number=number)
+    try:
+        before = device_descriptors(number)
+        assert theirs in before
+        with pytest.raises(CameraError, match="replaced"):
+            judge_opened(expected, before=before, allow_virtual=True)
+        again = os.open(os.ttyname(theirs), os.O_RDWR | os.O_NOCTTY)
+        try:
+            assert device_descriptors(number) - before == {again}
+            with pytest.raises(CameraError, match="has gone"):
+                judge_opened(expected, before=before, allow_virtual=True)
+        finally:
+            os.close(again)
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_a_machine_without_a_camera_is_told_so() -> None:
@@ -168,10 +240,33 @@ def shown(*levels: int, then: int) -> Iterator[np.ndarray]:
     return (np.full((48, 64, 3), level, np.uint8) for level in chain(levels, repeat(then)))
 
 
+def looked_at(
+    frames: Iterator[np.ndarray], *, spectrum: Spectrum = Spectrum.COLOUR
+) -> Iterator[tuple[int, int | None]]:
+    """The level of each frame that is shown, and of the dark frame beside it."""
+    pairs = lit_frames(
+        frames.__next__, camera=camera(), spectrum=spectrum, dark_below=12.0, clock=Clock()
+    )
+    for pixels, ambient in pairs:
+        yield int(pixels[0, 0, 0]), None if ambient is None else int(ambient[0, 0, 0])
+
+
 def lit(frames: Iterator[np.ndarray], *, spectrum: Spectrum = Spectrum.COLOUR) -> Iterator[int]:
-    info = camera("/dev/video0", *(("GREY",) if spectrum is Spectrum.INFRARED else ()))
-    usable = skip_dark(frames.__next__, camera=info, dark_below=12.0, clock=Clock())
-    return (int(pixels[0, 0, 0]) for pixels in usable)
+    return (level for level, _ in looked_at(frames, spectrum=spectrum))
+
+
+def test_lit_frames_of_a_light_that_flashes_come_with_the_dark_one_before_them() -> None:
+    """By day, where the dark ones are not black, as by night."""
+    for dark in (60, 3):
+        frames = shown(*[100, dark, 102, dark + 1] * 3, then=100)
+        pairs = looked_at(frames, spectrum=Spectrum.INFRARED)
+        seen = [next(pairs) for _ in range(4)]
+        assert seen == [(100, dark + 1), (102, dark), (100, dark + 1), (102, dark)]
+
+
+def test_frames_of_a_steady_infrared_light_have_no_dark_one() -> None:
+    pairs = looked_at(shown(then=90), spectrum=Spectrum.INFRARED)
+    assert [next(pairs) for _ in range(3)] == [(90, None)] * 3
 
 
 def test_dark_frames_are_skipped() -> None:
@@ -183,10 +278,10 @@ def test_dark_frames_are_skipped() -> None:
 def test_a_camera_that_stays_dark_is_told_apart_from_one_that_sees_nobody(
     spectrum: Spectrum,
 ) -> None:
-    levels = lit(shown(100, then=0), spectrum=spectrum)
+    levels = lit(shown(100, 100, 100, 100, then=0), spectrum=spectrum)
     assert next(levels) == 100
     with pytest.raises(CameraError, match="only black") as caught:
-        next(levels)
+        list(levels)
     assert "shutter" in caught.value.hint
     assert ("infrared" in caught.value.hint) is (spectrum is Spectrum.INFRARED)
 
@@ -194,10 +289,16 @@ def test_a_camera_that_stays_dark_is_told_apart_from_one_that_sees_nobody(
 def test_the_time_that_a_frame_is_looked_at_is_not_dark() -> None:
     clock = Clock()
     frames = shown(100, 0, then=50)
-    usable = skip_dark(frames.__next__, camera=camera(), dark_below=12.0, clock=clock)
+    usable = lit_frames(
+        frames.__next__,
+        camera=camera(),
+        spectrum=Spectrum.COLOUR,
+        dark_below=12.0,
+        clock=clock,
+    )
     next(usable)
     clock.now += 2 * DARK_SECONDS
-    assert next(usable)[0, 0, 0] == 50
+    assert next(usable)[0][0, 0, 0] == 50
 
 
 def test_the_process_that_holds_a_device_is_named() -> None:

@@ -30,6 +30,7 @@ ORDER: Final = (
     "refused_samples",
     "camera",
     "recording",
+    "allow_virtual",
     "embedder",
     "detector",
     "milliseconds",

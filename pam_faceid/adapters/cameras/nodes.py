@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pam_faceid.adapters.cameras import hardware
+from pam_faceid.adapters.cameras.usb_descriptors import VideoFunction
 from pam_faceid.core.errors import CameraBusyError, CameraError
 from pam_faceid.core.types import Spectrum
 
@@ -37,9 +39,12 @@ _BUF_TYPE_VIDEO_CAPTURE: Final = 1
 _MEMORY_MMAP: Final = 1
 _FRAME_SIZE_DISCRETE: Final = 1
 _MOST_FORMATS: Final = 64  # a broken driver must not keep us here
+_ALLOWING: Final = 'for tests alone: [camera] device = "{device}" and allow_virtual = true'
 
-INFRARED_FORMATS: Final = frozenset(("GREY", "Y8", "Y10", "Y12", "Y16", "Y8I", "Y10B", "Y10P"))
-VIRTUAL_DRIVERS: Final = frozenset(("v4l2 loopback", "v4l2loopback", "vivid", "vicodec", "vimc"))
+INFRARED_FORMATS: Final = frozenset(
+    ("GREY", "Y8", "Y10", "Y12", "Y14", "Y16", "Y8I", "Y12I", "Y10B", "Y10P", "Y12P")
+)
+_INFRARED_NAME: Final = re.compile(r"(?<![a-z])(ir|nir|infra-?red)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,10 @@ class CameraInfo:
         driver: Kernel driver.
         bus: Where it is attached.
         formats: What it delivers.
-        spectrum: Infrared when every format is grey: sensors that see colour deliver it.
+        spectrum: See `spectrum_of`.
         is_virtual: Some program, not a lens, makes its pictures.
+        number: Device number of the node, as `st_rdev` has it.
+        function: What a USB camera says of itself; None where that cannot be told.
     """
 
     node: str
@@ -78,6 +85,8 @@ class CameraInfo:
     formats: tuple[PixelFormat, ...]
     spectrum: Spectrum
     is_virtual: bool
+    number: int = 0
+    function: VideoFunction | None = None
 
     @property
     def path(self) -> str:
@@ -92,19 +101,21 @@ def list_cameras() -> list[CameraInfo]:
     return [camera for _, node in numbered if (camera := _describe(node)) is not None]
 
 
-def find_camera(device: str) -> CameraInfo:
+def find_camera(device: str, *, infrared: bool = False) -> CameraInfo:
     """Return the camera that a configuration means.
 
     Args:
         device: A node, a link to one, or "auto": the first camera that sees colour, else the first
-            that sees infrared. A virtual camera must be named: whoever may write to one could
-            otherwise choose the face.
+            that sees infrared. A virtual camera must be named, and allowed besides (see
+            `virtual`): whoever may write to one could otherwise choose the face.
+        infrared: "auto" is the first that sees infrared, and no other.
 
     Raises:
         CameraError: There is none, or it may not be opened, or it is no camera.
     """
     if device == "auto":
-        return choose(list_cameras())
+        cameras = list_cameras()
+        return choose_infrared(cameras) if infrared else choose(cameras)
     node = Path(device).resolve()
     try:
         camera = _describe(node, unreadable_is_none=False)
@@ -134,11 +145,26 @@ def choose(cameras: Sequence[CameraInfo]) -> CameraInfo:
     if cameras:
         raise CameraError(
             "no camera but virtual ones: " + ", ".join(c.node for c in cameras),
-            hint=f'to accept one, set [camera] device = "{cameras[0].path}"',
+            hint=_ALLOWING.format(device=cameras[0].path),
         )
     raise CameraError(
         "no camera found",
         hint="plug one in; if it shows in `ls /dev/video*`, add the user to the group video",
+    )
+
+
+def choose_infrared(cameras: Sequence[CameraInfo]) -> CameraInfo:
+    """Pick the camera that an infrared "auto" means. See `find_camera`.
+
+    Raises:
+        CameraError: None is fit.
+    """
+    for camera in cameras:
+        if camera.spectrum is Spectrum.INFRARED and not camera.is_virtual:
+            return camera
+    raise CameraError(
+        "no camera is known to see infrared",
+        hint=f"name it in [camera] infrared; {_cameras_here()}",
     )
 
 
@@ -201,10 +227,24 @@ def is_gone(device: str) -> bool:
     return False
 
 
-def spectrum_of(formats: Sequence[PixelFormat]) -> Spectrum:
-    """Tell the light that a camera sees from what it delivers."""
+def spectrum_of(
+    formats: Sequence[PixelFormat], *, card: str = "", function: VideoFunction | None = None
+) -> Spectrum:
+    """Tell the light that a camera sees from what it says of itself.
+
+    Infrared when every format is grey, since sensors that see colour deliver it; when the formats
+    of its USB descriptors are those of infrared pictures; or when it is called so.
+
+    Args:
+        card: The camera's name.
+        function: Of its USB descriptors.
+    """
     codes = {pixel_format.fourcc for pixel_format in formats}
-    return Spectrum.INFRARED if codes and codes <= INFRARED_FORMATS else Spectrum.COLOUR
+    only_grey = bool(codes) and codes <= INFRARED_FORMATS
+    declared = function is not None and function.sees_infrared
+    if only_grey or declared or _INFRARED_NAME.search(card):
+        return Spectrum.INFRARED
+    return Spectrum.COLOUR
 
 
 def stable_path(node: str, *, links: Path = Path("/dev/v4l")) -> str | None:
@@ -237,7 +277,20 @@ def _describe(node: Path, *, unreadable_is_none: bool = True) -> CameraInfo | No
             return None
         raise
     try:
-        if not stat.S_ISCHR(os.fstat(fd).st_mode):
+        return describe(fd, node)
+    finally:
+        os.close(fd)
+
+
+def describe(fd: int, node: Path) -> CameraInfo | None:
+    """Ask an open descriptor what it is; None when it is no camera, or one that has gone.
+
+    Args:
+        node: Where it was opened, for its name.
+    """
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISCHR(status.st_mode):
             return None
         driver, card, bus, _, everything, of_node = _CAPABILITY.unpack(
             _ask(fd, _QUERYCAP, _CAPABILITY.pack(b"", b"", b"", 0, 0, 0))
@@ -249,8 +302,8 @@ def _describe(node: Path, *, unreadable_is_none: bool = True) -> CameraInfo | No
         formats = tuple(_formats(fd))
     except OSError:
         return None
-    finally:
-        os.close(fd)
+    place = hardware.place(status.st_rdev)
+    function = hardware.video_function(place)
     return CameraInfo(
         node=str(node),
         stable_path=stable_path(str(node)),
@@ -258,8 +311,10 @@ def _describe(node: Path, *, unreadable_is_none: bool = True) -> CameraInfo | No
         driver=_text(driver),
         bus=_text(bus),
         formats=formats,
-        spectrum=spectrum_of(formats),
-        is_virtual=_text(driver) in VIRTUAL_DRIVERS,
+        spectrum=spectrum_of(formats, card=_text(card), function=function),
+        is_virtual=hardware.is_software(place, driver=_text(driver)),
+        number=status.st_rdev,
+        function=function,
     )
 
 

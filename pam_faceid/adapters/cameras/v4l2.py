@@ -17,8 +17,15 @@ from pam_faceid.adapters.cameras.nodes import (
     is_gone,
 )
 from pam_faceid.adapters.cameras.quiet import V4L2_TIMEOUT_SECONDS, quieten_opencv
+from pam_faceid.adapters.cameras.virtual import (
+    device_descriptors,
+    judge_opened,
+    refuse_virtual,
+)
 from pam_faceid.core.config import CameraConfig
 from pam_faceid.core.errors import CameraBusyError, CameraError
+from pam_faceid.core.infrared import shows_colour
+from pam_faceid.core.strobe import Phase, StrobeWatch
 from pam_faceid.core.types import Frame, Spectrum
 
 DARK_SECONDS: Final = 2.0
@@ -31,10 +38,12 @@ class V4l2Camera:
 
     Args:
         config: `[camera]`.
+        infrared: Look through its infrared camera, and take nothing else for one.
     """
 
-    def __init__(self, config: CameraConfig) -> None:
+    def __init__(self, config: CameraConfig, *, infrared: bool = False) -> None:
         self._config = config
+        self._infrared = infrared
         self._capture: cv2.VideoCapture | None = None
 
     @property
@@ -46,26 +55,39 @@ class V4l2Camera:
         """Yield frames that are not dark until `close`.
 
         Raises:
-            CameraError: No camera, no permission, busy, silent, vanished, or `DARK_SECONDS` of
-                nothing but black.
+            CameraError: No camera, no permission, busy, silent, vanished, virtual and not allowed,
+                in colour where infrared is wanted, or `DARK_SECONDS` of nothing but black.
         """
-        camera = find_camera(self._config.device)
-        capture = self._open(camera)
+        config = self._config
+        camera = find_camera(
+            config.infrared if self._infrared else config.device, infrared=self._infrared
+        )
+        refuse_virtual(camera, allowed=config.allow_virtual)
+        capture, camera = self._open(camera)
+        # Whoever named it as the infrared one knows more than it says of itself.
+        spectrum = Spectrum.INFRARED if self._infrared else camera.spectrum
         try:
-            for _ in range(self._config.warm_up_frames):
+            for _ in range(config.warm_up_frames):
                 self._read(capture, camera)
-            pictures = skip_dark(
+            pictures = lit_frames(
                 lambda: self._read(capture, camera),
                 camera=camera,
-                dark_below=self._config.dark_below,
+                spectrum=spectrum,
+                dark_below=config.dark_below,
                 clock=time.monotonic,
             )
-            for pixels in pictures:
+            for pixels, ambient in pictures:
+                seen = spectrum
+                if spectrum is Spectrum.INFRARED and shows_colour(pixels):
+                    if self._infrared:
+                        raise _in_colour(camera)
+                    seen = Spectrum.COLOUR
                 yield Frame(
                     pixels=pixels,
                     captured_at=time.monotonic(),
-                    spectrum=camera.spectrum,
+                    spectrum=seen,
                     origin=camera.path,
+                    ambient=ambient if seen is Spectrum.INFRARED else None,
                 )
                 if self._capture is None:
                     return
@@ -78,7 +100,7 @@ class V4l2Camera:
             self._capture.release()
             self._capture = None
 
-    def _open(self, camera: CameraInfo) -> cv2.VideoCapture:
+    def _open(self, camera: CameraInfo) -> tuple[cv2.VideoCapture, CameraInfo]:
         quieten_opencv()
         wanted = [
             *(cv2.CAP_PROP_FRAME_WIDTH, self._config.width),
@@ -88,11 +110,17 @@ class V4l2Camera:
         code = pixel_format_for(camera, self._config)
         if code is not None:
             wanted = [cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*code.ljust(4)), *wanted]
+        before = device_descriptors(camera.number)
         self._capture = cv2.VideoCapture(camera.node, cv2.CAP_V4L2, wanted)
-        if not self._capture.isOpened():
+        try:
+            if not self._capture.isOpened():
+                raise _cannot_start(camera)
+            allowed = self._config.allow_virtual
+            camera = judge_opened(camera, before=before, allow_virtual=allowed)
+        except CameraError:
             self.close()
-            raise _cannot_start(camera)
-        return self._capture
+            raise
+        return self._capture, camera
 
     def _read(self, capture: cv2.VideoCapture, camera: CameraInfo) -> NDArray[np.uint8]:
         found, picture = capture.read()
@@ -127,40 +155,64 @@ def pixel_format_for(camera: CameraInfo, config: CameraConfig) -> str | None:
     return next((code for code in preferred if code in offered), None)
 
 
-def skip_dark(
+def lit_frames(
     read: Callable[[], NDArray[np.uint8]],
     *,
     camera: CameraInfo,
+    spectrum: Spectrum,
     dark_below: float,
     clock: Callable[[], float],
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield what `read` returns, but for dark frames.
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]:
+    """Yield what `read` returns, but for dark frames, each with the dark frame before it.
 
     An infrared camera whose emitter flashes gives every second frame dark; a closed shutter gives
-    nothing else.
+    nothing else. Where the light of the room is infrared too, as by day, a dark frame is not black,
+    and is told by its being darker than its neighbours; so the first frames of such a camera are
+    looked at and not shown.
 
     Args:
         read: Returns (H, W, 3) uint8.
         camera: For messages.
-        dark_below: Mean luminance, 0 to 255, under which a frame is dark.
+        spectrum: The light that it sees.
+        dark_below: Mean luminance, 0 to 255, under which a frame is dark in any case.
         clock: Seconds, monotonic.
 
     Raises:
         CameraError: Every frame of `DARK_SECONDS` was dark.
     """
+    watch = StrobeWatch()
+    infrared = spectrum is Spectrum.INFRARED
+    ambient: NDArray[np.uint8] | None = None
     lit_at = clock()
     while True:
         pixels = read()
-        # Written so that NaN is dark. Every fourth pixel of every fourth row tells enough.
-        if not float(pixels[::4, ::4].mean()) >= dark_below:
-            if clock() - lit_at >= DARK_SECONDS:
+        # Every fourth pixel of every fourth row tells enough; who looks in is in the middle.
+        level = float(pixels[::4, ::4].mean())
+        phase = watch.see(float(_middle(pixels).mean())) if infrared else Phase.STEADY
+        # Written so that NaN is dark.
+        if phase is Phase.DARK or not level >= dark_below:
+            ambient = pixels
+            if not level >= dark_below and clock() - lit_at >= DARK_SECONDS:
                 raise CameraError(
-                    f"the camera {camera.path} sees only black",
-                    hint=_DARK_HINTS[camera.spectrum],
+                    f"the camera {camera.path} sees only black", hint=_DARK_HINTS[spectrum]
                 )
             continue
-        yield pixels
+        if infrared and not watch.is_settled:
+            continue
+        yield pixels, ambient if phase is Phase.LIT else None
         lit_at = clock()
+
+
+def _middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
+    return pixels[height // 4 : -(height // 4) or None : 4, width // 4 : -(width // 4) or None : 4]
+
+
+def _in_colour(camera: CameraInfo) -> CameraError:
+    return CameraError(
+        f"the camera {camera.path} shows colours, so it does not see infrared alone",
+        hint="name another in [camera] infrared",
+    )
 
 
 _DARK_HINTS: Final = {

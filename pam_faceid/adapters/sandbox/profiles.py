@@ -124,14 +124,17 @@ class Layers(msgspec.Struct, frozen=True):
     seccomp: bool
 
 
-def confine_observer(*, models: Iterable[str], device: str) -> Layers:
+def confine_observer(
+    *, models: Iterable[str], devices: Iterable[str], about: Iterable[str] = ()
+) -> Layers:
     """Keep whoever takes over this process from everything but the models and the camera.
 
     To be called after `drop_to`, before the first pixel, with no other thread running.
 
     Args:
         models: Model files.
-        device: The camera's node, a link to it, or "auto" for each that is there; "" for none.
+        devices: The camera's node, a link to it, or "auto" for each that is there; "" for none.
+        about: Files in which the kernel keeps what a camera says of itself.
 
     Raises:
         PrivilegeError: The kernel refused.
@@ -143,10 +146,10 @@ def confine_observer(*, models: Iterable[str], device: str) -> Layers:
     _limit(resource.RLIMIT_DATA, _MOST_DATA_BYTES)
     return _confine(
         [
-            Grant([*_python_files(), *_SYSTEM_FILES, *_MACHINE_FILES, *models], READ),
+            Grant([*_python_files(), *_SYSTEM_FILES, *_MACHINE_FILES, *models, *about], READ),
             # onnxruntime complains when it cannot list devices, not when it cannot look at them.
             Grant(["/dev", "/sys/bus/pci/devices"], LIST),
-            Grant(_nodes(device), DEVICE),
+            Grant([node for device in devices for node in _nodes(device)], DEVICE),
         ],
         _calls(_READING, _TALKING, _COMPUTING)
         | {

@@ -14,10 +14,12 @@ from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
 from pam_faceid.apps.admin.enrolling import Sampled, agreement_of, take_samples
 from pam_faceid.apps.admin.looking import (
+    check_infrared,
     from_option,
+    infrared_option,
     paths_argument,
     recording,
-    warn_of_recording,
+    warn_of_stand_in,
 )
 from pam_faceid.apps.admin.output import as_json, facts
 
@@ -43,6 +45,7 @@ class _Wish:
         extend: Keep the template and add to it.
         replace: Drop the template that is there.
         references: Samples to keep.
+        infrared: Look through the infrared camera.
         quiet: Write JSON alone.
     """
 
@@ -52,6 +55,7 @@ class _Wish:
     extend: bool
     replace: bool
     references: int
+    infrared: bool
     quiet: bool
 
 
@@ -59,6 +63,7 @@ class _Wish:
 @click.argument("name")
 @paths_argument
 @from_option
+@infrared_option
 @click.option("--replace", is_flag=True, help="Replace the template that NAME has.")
 @click.option("--extend", is_flag=True, help="Add a look to the template that NAME has.")
 @click.option("--look", metavar="LOOK", help="Name of the look: glasses, for one.")
@@ -74,6 +79,7 @@ def add_user(
     name: str,
     more_paths: tuple[Path, ...],
     first_paths: tuple[Path, ...],
+    infrared: bool,
     replace: bool,
     extend: bool,
     look: str | None,
@@ -101,8 +107,9 @@ def add_user(
         raise click.UsageError("--look takes a name of 1 to 32 characters")
     account = find_account(name)
     config = load_config(admin.layout)
+    check_infrared(config, paths, wanted=infrared)
     if paths is None:
-        warn_of_recording(config)
+        warn_of_stand_in(config)
     manifest = load_manifests(admin.layout)
     wish = _Wish(
         account,
@@ -111,6 +118,7 @@ def add_user(
         extend=extend,
         replace=replace,
         references=references or config.enrolment.references,
+        infrared=infrared,
         quiet=json_wanted,
     )
     store = wiring.template_store(admin.layout)
@@ -156,7 +164,9 @@ def _sample(admin: Admin, wish: _Wish, config: Config, manifest: Manifest) -> Sa
 
     wanted = wish.references
     watched = structs.replace(config, quality=stricter(config.quality))
-    with open_observer(watched, admin.layout, recording=wish.paths) as observer:
+    with open_observer(
+        watched, admin.layout, recording=wish.paths, infrared=wish.infrared
+    ) as observer:
         # Before anybody has to hold still for a template that could not be sealed.
         wipe(key_provider(admin.layout).key())
         if wish.extend:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from pam_faceid.apps.admin.context import Admin, pass_admin
-from pam_faceid.apps.admin.looking import warn_of_recording
+from pam_faceid.apps.admin.looking import warn_of_stand_in
 from pam_faceid.apps.admin.output import as_json, facts
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def check(admin: Admin, *, json_wanted: bool) -> None:
         as_json({"file": str(admin.layout.config_file), "valid": True, "threshold": threshold})
         return
     click.echo(f"{admin.layout.config_file}: valid; the match threshold is {threshold:.4f}")
-    warn_of_recording(settings)
+    warn_of_stand_in(settings)
 
 
 @config.command()

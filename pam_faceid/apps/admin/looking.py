@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from pam_faceid.core.errors import CameraError
+
 if TYPE_CHECKING:
     from pam_faceid.apps.observer import Sight
     from pam_faceid.core.config import Config
@@ -23,6 +25,9 @@ from_option = click.option(
     multiple=True,
     metavar="PATH...",
     help="Images, videos or folders of images in place of the camera.",
+)
+infrared_option = click.option(
+    "--infrared", is_flag=True, help="Look through the infrared camera of the configuration."
 )
 paths_argument = click.argument("more_paths", type=click.Path(path_type=Path), nargs=-1, metavar="")
 
@@ -40,10 +45,27 @@ def recording(first_paths: Sequence[Path], more_paths: Sequence[Path]) -> list[P
     return [path.absolute() for path in (*first_paths, *more_paths)] or None
 
 
-def warn_of_recording(config: Config) -> None:
-    """Say so when the configured camera is none."""
+def check_infrared(config: Config, paths: Sequence[Path] | None, *, wanted: bool) -> None:
+    """Refuse to look in infrared where that cannot be.
+
+    Raises:
+        click.UsageError: Files were named too.
+        CameraError: None is configured, or a recording stands in for cameras.
+    """
+    if not wanted:
+        return
+    if paths is not None:
+        raise click.UsageError("--infrared looks through a camera, and --from at files: choose one")
+    if not config.camera.infrared or config.camera.recording:
+        raise CameraError("no infrared camera is configured", hint="name it in [camera] infrared")
+
+
+def warn_of_stand_in(config: Config) -> None:
+    """Say so when the configured camera is none, or need not be one."""
     if config.camera.recording:
         click.echo(f"! a recording stands in for the camera: {config.camera.recording}", err=True)
+    elif config.camera.allow_virtual:
+        click.echo("! a virtual camera is allowed: a program may choose what is seen", err=True)
 
 
 def watch(observer: Sight, *, seconds: float | None) -> Iterator[Observation]:

@@ -12,10 +12,12 @@ import click
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, ExitCode, pass_admin, require_root
 from pam_faceid.apps.admin.looking import (
+    check_infrared,
     from_option,
+    infrared_option,
     paths_argument,
     recording,
-    warn_of_recording,
+    warn_of_stand_in,
     watch,
 )
 from pam_faceid.apps.admin.output import as_json, facts, table
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @paths_argument
 @from_option
+@infrared_option
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
 @click.pass_context
@@ -41,6 +44,7 @@ def verify(
     name: str,
     more_paths: tuple[Path, ...],
     first_paths: tuple[Path, ...],
+    infrared: bool,
     json_wanted: bool,
 ) -> None:
     """Compare the face before the camera with the template of NAME; nothing is unlocked.
@@ -59,14 +63,15 @@ def verify(
 
     account = find_account(name)
     config = load_config(admin.layout)
+    check_infrared(config, paths, wanted=infrared)
     if paths is None:
-        warn_of_recording(config)
+        warn_of_stand_in(config)
     rule = wiring.decision_rule(config, load_manifests(admin.layout))
     matcher = config.matching.matcher
     store = wiring.template_store(admin.layout)
     seen: list[Observation] = []
     # The observer is forked before the template is opened, and never sees it.
-    with open_observer(config, admin.layout, recording=paths) as observer:
+    with open_observer(config, admin.layout, recording=paths, infrared=infrared) as observer:
         template = store.load(account.name, account.uid)
         verdict = verification.verify(
             _keep(watch(observer, seconds=None if paths else config.attempt.timeout_seconds), seen),

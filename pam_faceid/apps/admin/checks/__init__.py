@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pam_faceid.apps.admin.checks import login, machine, program, recognition
+from pam_faceid.apps.admin.checks import cameras, login, machine, program, recognition
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.layout import Layout
@@ -47,8 +47,9 @@ CHECKS: Final = (
     Check("threshold", recognition.threshold, needs=("configuration", "models")),
     Check("key", recognition.key),
     Check("templates", recognition.templates, needs=("configuration", "models", "key")),
-    Check("camera", recognition.camera, needs=("configuration", "service user")),
+    Check("camera", cameras.camera, needs=("configuration", "service user")),
     Check("camera nodes", machine.camera_nodes, needs=("configuration", "camera")),
+    Check("infrared", cameras.infrared, needs=("configuration",)),
     Check("PAM services", login.pam),
     Check("password", login.password_service),
     Check("left half done", machine.leftover),

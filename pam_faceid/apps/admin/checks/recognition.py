@@ -1,15 +1,14 @@
-"""Is there what a face is recognised with: configuration, models, key, templates, camera."""
+"""Is there what a face is recognised with: configuration, models, key, templates."""
 
 from __future__ import annotations
 
-import os
 import pwd
 from collections.abc import Iterator
 
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.checks.finding import Finding, State
 from pam_faceid.core.errors import FaceIdError
-from pam_faceid.layout import SERVICE_USER, Layout
+from pam_faceid.layout import Layout
 
 
 def configuration(layout: Layout) -> Iterator[Finding]:
@@ -85,56 +84,3 @@ def templates(layout: Layout) -> Iterator[Finding]:
         yield Finding(State.WARN, "nobody is enrolled", "faceid-admin add-user NAME")
     else:
         yield Finding(State.OK, f"{opened} of {len(users)} templates open")
-
-
-def camera(layout: Layout) -> Iterator[Finding]:
-    """The camera: found, free, and open to the service user."""
-    from pam_faceid.adapters.cameras.nodes import find_camera, holders, is_busy
-    from pam_faceid.adapters.configuration import load_config
-
-    settings = load_config(layout).camera
-    if settings.recording:
-        yield Finding(
-            State.WARN,
-            f"A RECORDING STANDS IN FOR THE CAMERA: {settings.recording}; whoever may choose what"
-            " it shows is let in",
-            f"remove `recording` from [camera] in {layout.config_file}",
-        )
-        return
-    found = find_camera(settings.device)
-    seen = f"{found.card} at {found.path}, {found.spectrum.value}"
-    if found.is_virtual:
-        yield Finding(
-            State.WARN,
-            f"{seen}: a virtual camera, so whoever may write to it chooses the face",
-            f'set [camera] device in {layout.config_file} to a real one, or to "auto"',
-        )
-    refused = _refused_to_service_user(found.node)
-    if refused is not None:
-        cure = "install.sh makes the user; the node must belong to the group video: ls -l /dev/v*"
-        yield Finding(State.FAIL, f"{seen}: {SERVICE_USER} may not open it: {refused}", cure)
-    elif is_busy(found.node):
-        who = ", ".join(f"{name} (pid {pid})" for pid, name in holders(found.node))
-        yield Finding(State.WARN, f"{seen}: in use by {who or 'another process'}", "close it")
-    else:
-        yield Finding(State.OK, seen)
-
-
-def _refused_to_service_user(node: str) -> str | None:
-    """Open a device as the service user, in a process of its own; return why that failed."""
-    from pam_faceid.adapters import sandbox
-
-    child = os.fork()
-    if child == 0:
-        code = 255
-        try:
-            sandbox.drop_to(SERVICE_USER)
-            os.close(os.open(node, os.O_RDWR | os.O_NONBLOCK))
-            code = 0
-        except OSError as error:
-            code = error.errno or 255
-        finally:
-            os._exit(code)
-    _, ended = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(ended)
-    return None if code == 0 else os.strerror(code) if 0 < code < 255 else "it cannot be tried"

@@ -1,0 +1,150 @@
+"""Is there what a face is seen with: a real camera, and infrared light where it is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pam_faceid.apps.admin.checks.finding import Finding, State
+from pam_faceid.core.errors import CameraError
+from pam_faceid.layout import SERVICE_USER, Layout
+
+if TYPE_CHECKING:
+    from pam_faceid.adapters.cameras.nodes import CameraInfo
+
+
+def camera(layout: Layout) -> Iterator[Finding]:
+    """The camera: found, real, free, and open to the service user."""
+    from pam_faceid.adapters.cameras.nodes import find_camera
+    from pam_faceid.adapters.configuration import load_config
+
+    settings = load_config(layout).camera
+    if settings.allow_virtual:
+        yield Finding(
+            State.WARN,
+            "VIRTUAL CAMERAS ARE ALLOWED: whoever may write to one chooses the face that is let in",
+            f"remove `allow_virtual` from [camera] in {layout.config_file}",
+        )
+    if settings.recording:
+        yield Finding(
+            State.WARN,
+            f"A RECORDING STANDS IN FOR THE CAMERA: {settings.recording}; whoever may choose what"
+            " it shows is let in",
+            f"remove `recording` from [camera] in {layout.config_file}",
+        )
+        return
+    found = find_camera(settings.device)
+    yield from _state_of(found, layout, allow_virtual=settings.allow_virtual)
+
+
+def infrared(layout: Layout) -> Iterator[Finding]:
+    """The infrared camera, the services that want one, and what drives its light."""
+    from pam_faceid.adapters.cameras.nodes import find_camera, list_cameras
+    from pam_faceid.adapters.configuration import load_config
+    from pam_faceid.core.types import Spectrum
+
+    config = load_config(layout)
+    wanting = ", ".join(name for name, service in config.services.items() if service.require_ir)
+    if not config.camera.infrared:
+        if wanting:
+            yield Finding(
+                State.FAIL,
+                f"{wanting}: require_ir, but no infrared camera is configured, so only the password"
+                " works there",
+                f'name it in {layout.config_file}: [camera] infrared = "/dev/v4l/by-path/..."',
+            )
+            return
+        seen = [c.path for c in list_cameras() if c.spectrum is Spectrum.INFRARED]
+        if not seen:
+            yield Finding(State.OK, "no infrared camera is configured, none is wanted")
+            return
+        use = "" if any(config.camera.device == path for path in seen) else ", and not used"
+        yield Finding(State.OK, f"an infrared camera is here{use}: {', '.join(seen)}")
+        return
+    found = find_camera(config.camera.infrared, infrared=True)
+    if found.spectrum is not Spectrum.INFRARED:
+        yield Finding(
+            State.WARN,
+            f"{found.path} ({found.card}) does not say that it sees infrared, and is believed"
+            " because the configuration names it; frames in colour are refused",
+            "see docs/infrared.md; or name another in [camera] infrared",
+        )
+    yield from _state_of(found, layout, allow_virtual=config.camera.allow_virtual)
+    yield _emitter(found, layout)
+
+
+def _state_of(camera: CameraInfo, layout: Layout, *, allow_virtual: bool) -> Iterator[Finding]:
+    from pam_faceid.adapters.cameras.nodes import holders, is_busy
+    from pam_faceid.adapters.cameras.virtual import refuse_virtual
+
+    seen = f"{camera.card} at {camera.path}, {camera.spectrum.value}"
+    if camera.is_virtual:
+        try:
+            refuse_virtual(camera, allowed=allow_virtual)
+        except CameraError as error:
+            yield Finding(State.FAIL, error.message, error.hint)
+            return
+        yield Finding(
+            State.WARN,
+            f"{seen}: A VIRTUAL CAMERA, so whoever may write to it chooses the face",
+            f'set [camera] device in {layout.config_file} to a real one, or to "auto"',
+        )
+    refused = _refused_to_service_user(camera.node)
+    if refused is not None:
+        cure = "install.sh makes the user; the node must belong to the group video: ls -l /dev/v*"
+        yield Finding(State.FAIL, f"{seen}: {SERVICE_USER} may not open it: {refused}", cure)
+    elif is_busy(camera.node):
+        who = ", ".join(f"{name} (pid {pid})" for pid, name in holders(camera.node))
+        yield Finding(State.WARN, f"{seen}: in use by {who or 'another process'}", "close it")
+    else:
+        yield Finding(State.OK, seen)
+
+
+def _emitter(camera: CameraInfo, layout: Layout) -> Finding:
+    """Say what drives the camera's light. Nothing is written to the camera: some have broken."""
+    from pam_faceid.adapters.cameras.emitter import emitter_tool
+
+    tool = emitter_tool(layout.root)
+    by_itself = "a camera for Windows Hello" if _is_for_faces(camera) else "its light"
+    if tool is None:
+        what = f"{by_itself}; no tool that switches infrared light on is installed"
+        cure = "if its pictures stay dark, install linux-enable-ir-emitter: docs/infrared.md"
+        return Finding(State.OK, what, cure)
+    if not tool.is_configured:
+        return Finding(
+            State.WARN,
+            f"{tool.binary} is installed and knows no camera yet",
+            "if its pictures stay dark: sudo linux-enable-ir-emitter configure",
+        )
+    if not tool.is_enabled:
+        return Finding(
+            State.WARN,
+            f"{tool.binary} is configured, and nothing runs it when the machine starts",
+            "see `linux-enable-ir-emitter --help` for how your version does: `boot enable`",
+        )
+    return Finding(State.OK, f"{tool.binary} switches infrared light on when the machine starts")
+
+
+def _is_for_faces(camera: CameraInfo) -> bool:
+    return camera.function is not None and camera.function.is_for_faces
+
+
+def _refused_to_service_user(node: str) -> str | None:
+    """Open a device as the service user, in a process of its own; return why that failed."""
+    from pam_faceid.adapters import sandbox
+
+    child = os.fork()
+    if child == 0:
+        code = 255
+        try:
+            sandbox.drop_to(SERVICE_USER)
+            os.close(os.open(node, os.O_RDWR | os.O_NONBLOCK))
+            code = 0
+        except OSError as error:
+            code = error.errno or 255
+        finally:
+            os._exit(code)
+    _, ended = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(ended)
+    return None if code == 0 else os.strerror(code) if 0 < code < 255 else "it cannot be tried"
