@@ -78,7 +78,7 @@ class Sight:
         self.unreadable: list[Unreadable] = []
         self._observer = observer
         self._embedder = order.embedder
-        self._device = order.camera.device
+        self._device = order.camera.infrared if order.infrared else order.camera.device
         self._files = 0 if order.loop else len(order.recording)
         self._ended = False
         self._failed = False

@@ -35,7 +35,7 @@ from pam_faceid.core.errors import (
     StateError,
 )
 from pam_faceid.core.facts import ROOT, Refused, Request
-from pam_faceid.core.types import Observation, Outcome, Verdict
+from pam_faceid.core.types import Observation, Outcome, Refusal, Verdict
 
 if TYPE_CHECKING:
     from pam_faceid.apps.observer import Sight
@@ -296,8 +296,10 @@ class Attempt:
             observation = sight.next()
             if observation is None:
                 raise FaceIdError("the camera ended before the attempt did")
-            if observation.refusal is None:
+            # A print is no face, but whoever holds one up has tried.
+            if observation.refusal in (None, Refusal.UNLIKE_A_HEAD):
                 self._failed = True
+            if observation.refusal is None:
                 self._facts.setdefault("first_probe_ms", round(self._elapsed_ms(), 1))
             self._facts.setdefault("camera", observation.origin)
             for stage, milliseconds in observation.stage_ms.items():

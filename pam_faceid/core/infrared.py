@@ -24,19 +24,21 @@ from pam_faceid.core.types import Face
 # pupils are 63 mm apart: medians of ANSUR II, men and women together.
 HALF_BREADTH: Final = 1.2
 _PATCH: Final = 48  # px a side of the upright picture that is measured
-_FINER: Final = 2  # samples a side of each
+_FINER: Final = 3  # samples a side of each
 _SPAN: Final = 5.0  # what it shows, in distances between the eyes
 _CHEEKS: Final = (0.25, 0.85)  # rows between the line of the eyes and the mouth, as a share
 _SIDE: Final = 0.95  # columns from the middle that are skin of a face that looks ahead
-_BESIDE: Final = (1.4, 1.8)  # columns beside the head, and still on a sheet of A4
+# Beside the jaw, below the ears; and still on a sheet of A4 with a face of natural size.
+_BESIDE: Final = (1.25, 1.6)  # columns
+_BESIDE_ROWS: Final = (0.6, 1.3)
 _BINS: Final = 10
 
 MIN_LEVEL: Final = 10.0  # luminance that the light adds; less is a screen, or nobody near
 MIN_SHARE: Final = 0.12
-MIN_RELIEF: Final = 0.2
+MIN_RELIEF: Final = 0.3
 MAX_BESIDE: Final = 1.0
-MIN_CHANGE: Final = 0.03
-MIN_AMBIENT: Final = 8.0  # luminance; below, noise is all that there is
+MIN_CHANGE: Final = 0.02
+MIN_AMBIENT: Final = 24.0  # luminance; a tone curve lifts the noise of black to 20
 
 _COLOURFUL: Final = 24  # between the channels of a pixel; JPEG of grey pictures stays below 4
 _COLOURED_SHARE: Final = 0.02
@@ -63,8 +65,9 @@ class ActiveLight:
         beside: Luminance beside the face over that on it: 0 far away, 1 on the same plane; None
             when that lies outside the frame.
         change: How much the shape of the shadows differs between the two frames: the standard
-            deviation over the columns of the logarithm of their ratio, without its slope. 0 on a
-            plane whatever is printed on it; None where the room has too little infrared light.
+            deviation over the columns of the logarithm of their ratio, without its slope and
+            without what noise makes of it. 0 on a plane whatever is printed on it; None where the
+            room has too little infrared light.
     """
 
     level: float
@@ -89,7 +92,7 @@ def active_light(lit: NDArray[np.uint8], dark: NDArray[np.uint8], face: Face) ->
     cheeks = (row >= _CHEEKS[0]) & (row <= _CHEEKS[1]) & (np.abs(column) <= _SIDE) & ~outside
     level = _middle(added[cheeks])
     total = _middle(with_light[cheeks])
-    rows = np.abs(row) <= 1.0
+    rows = (row >= _BESIDE_ROWS[0]) & (row <= _BESIDE_ROWS[1])
     sides = [
         float(np.mean(added[strip]))
         for side in (-column, column)
@@ -198,16 +201,18 @@ def _change(
     if not _middle(dark[cheeks]) >= MIN_AMBIENT:
         return None
     edges = np.linspace(-_SIDE, _SIDE, 2 * _BINS + 1)
-    places, ratios = [], []
+    places, ratios, noise = [], [], []
     for left, right in pairwise(edges):
         strip = usable & (column >= left) & (column < right)
-        if np.count_nonzero(strip) >= 4:  # fewer are at the edge of the frame
+        count = np.count_nonzero(strip)
+        if count >= 4:  # fewer are at the edge of the frame
             places.append((left + right) / 2)
             ratios.append(float(np.log(lit[strip].mean()) - np.log(dark[strip].mean())))
+            noise.append(float(np.var(np.log(lit[strip]) - np.log(dark[strip]))) / count)
     if len(ratios) < _BINS:
         return None
     slope = np.polyval(np.polyfit(places, ratios, 1), places)
-    return float(np.std(np.array(ratios) - slope))
+    return float(np.sqrt(max(0.0, np.var(np.array(ratios) - slope) - np.mean(noise))))
 
 
 def _middle(values: NDArray[np.float32]) -> float:

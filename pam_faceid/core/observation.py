@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pam_faceid.core import quality
+from pam_faceid.core import infrared, quality
 from pam_faceid.core.config import QualityConfig
 from pam_faceid.core.ports import Embedder, FaceDetector
 from pam_faceid.core.types import Frame, Observation, Refusal, SampleQuality
@@ -52,6 +52,10 @@ def observe(
         face, measured, frame_shape=frame.pixels.shape, limits=limits
     ) or quality.washed_out(crop, limits=limits)
     lap("align")
+    if refusal is None and frame.ambient is not None:
+        light = infrared.active_light(frame.pixels, frame.ambient, face)
+        refusal = None if infrared.judge(light) is None else Refusal.UNLIKE_A_HEAD
+        lap("infrared")
     if refusal is not None:
         return refused(refusal, measured)
     embedding = embedder.embed(crop)

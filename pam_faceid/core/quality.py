@@ -23,6 +23,7 @@ ADVICE: Final = {
     Refusal.BLURRED: "Hold still; the picture is blurred",
     Refusal.TOO_DARK: "More light, please",
     Refusal.TOO_BRIGHT: "Less light, please",
+    Refusal.UNLIKE_A_HEAD: "Look straight at the camera, away from the sun and from walls",
 }
 
 # Where the nose lies between the line of the eyes and that of the mouth on a level, frontal face.

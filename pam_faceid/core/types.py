@@ -52,6 +52,7 @@ class Refusal(str, Enum):
     BLURRED = "blurred"
     TOO_DARK = "too_dark"
     TOO_BRIGHT = "too_bright"
+    UNLIKE_A_HEAD = "unlike_a_head"  # in the light of an infrared camera: `core.infrared`
 
 
 class Pose(str, Enum):

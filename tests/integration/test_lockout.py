@@ -280,11 +280,13 @@ def test_the_charge_is_on_the_disk_before_the_template_is_opened(enrolled: Machi
 # The service with a real observer; the client acts between the first probe and its comparison.
 ACTING = """
 import contextlib, socket, sys
+from dataclasses import replace
 from pathlib import Path
 from pam_faceid.apps.observing import one_look
 from pam_faceid.apps.protocol import Authenticate, Channel, Peer
 from pam_faceid.apps.service import Service
 from pam_faceid.apps.settings import Settings
+from pam_faceid.core.types import Refusal
 from pam_faceid.layout import Layout
 
 root, user, act = sys.argv[1:]
@@ -298,6 +300,9 @@ class Acting:
         observation = self.sight.next()
         if observation.embedding is not None:
             if act == "skip":
+                ours.sendall(b'{"op": "skip"}\\n')
+            elif act == "print":
+                observation = replace(observation, refusal=Refusal.UNLIKE_A_HEAD, embedding=None)
                 ours.sendall(b'{"op": "skip"}\\n')
             else:
                 ours.shutdown(socket.SHUT_WR)
@@ -320,17 +325,33 @@ def test_leaving_once_a_face_was_compared_does_not_take_the_charge_back(
 ) -> None:
     """Else one could try faces for ever and hang up before each verdict."""
     never_decided(enrolled, portraits[1])
+    act_before_the_comparison(enrolled, act)
+    (line,) = enrolled.audit()
+    assert line["outcome"] == "skipped"
+    assert "first_probe_ms" in line
+    assert failures(enrolled) == 1
+
+
+def act_before_the_comparison(machine: Machine, act: str) -> None:
     subprocess.run(
         [
-            *(enrolled.program.python, "-I", "-c", ACTING),
-            *(enrolled.layout.root, enrolled.account.name, act),
+            *(machine.program.python, "-I", "-c", ACTING),
+            *(machine.layout.root, machine.account.name, act),
         ],
         timeout=BOUND_SECONDS,
         check=True,
     )
+
+
+def test_a_print_before_an_infrared_camera_costs_a_try(
+    enrolled: Machine, portraits: Portraits
+) -> None:
+    """It is never compared; but else one could hold up prints until one passes for a head."""
+    never_decided(enrolled, portraits[1])
+    act_before_the_comparison(enrolled, "print")
     (line,) = enrolled.audit()
     assert line["outcome"] == "skipped"
-    assert "first_probe_ms" in line
+    assert "first_probe_ms" not in line
     assert failures(enrolled) == 1
 
 

@@ -102,6 +102,29 @@ def test_a_silent_client_is_told_nothing(enrolled: Machine) -> None:
     assert "Looking" not in ended.output
 
 
+def test_a_service_that_wants_infrared_is_left_to_the_password(enrolled: Machine) -> None:
+    """The face that would match is before the camera, which is no infrared one."""
+    text = enrolled.layout.config_file.read_text()
+    enrolled.configure(f'{text}[services."*"]\nrequire_ir = true\n')
+    ended = enrolled.authenticate(enrolled.account.password)
+    assert ended.accepted
+    assert ended.asked_password
+    line = enrolled.audit()[-1]
+    assert (line["outcome"], line["reason"]) == ("not_permitted", "no_infrared")
+    assert "frames" not in line
+    assert not enrolled.authenticate("wrong").accepted
+
+
+def test_each_line_says_that_virtual_cameras_are_allowed(enrolled: Machine) -> None:
+    """Whatever was before the camera then: the line says what this machine took for one."""
+    assert enrolled.authenticate(None).accepted
+    assert "allow_virtual" not in enrolled.audit()[-1]
+    text = enrolled.layout.config_file.read_text()
+    enrolled.configure(text.replace("[camera]\n", "[camera]\nallow_virtual = true\n"))
+    assert enrolled.authenticate(None).accepted
+    assert enrolled.audit()[-1]["allow_virtual"] == "yes"
+
+
 def test_a_remote_attempt_never_opens_the_camera(enrolled: Machine) -> None:
     ended = subprocess.run(
         [

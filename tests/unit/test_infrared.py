@@ -90,7 +90,8 @@ def test_a_face_in_the_sun_alone_is_not_lit_from_the_camera() -> None:
 
 
 def test_what_is_around_a_print_is_as_near_as_the_face_on_it() -> None:
-    assert judge(taken(sheet(), camera=120.0, room=5.0)) is Finding.SURROUNDED
+    ink = np.where(np.abs(columns()) < HALF_BREADTH, 0.75, 1.0)
+    assert judge(taken(sheet(pattern=ink), camera=120.0, room=5.0)) is Finding.SURROUNDED
 
 
 def test_a_print_that_was_cut_out_is_flat() -> None:

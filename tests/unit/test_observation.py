@@ -105,3 +105,36 @@ def test_webcam_frames_of_live_people_pass(shared_data: Path, pipeline: Pipeline
     for name in names:
         path = shared_data / "nuaa" / name
         assert see(decode_image(path.read_bytes(), name=name), pipeline).refusal is None, name
+
+
+def infrared(lit: np.ndarray, dark: np.ndarray, pipeline: Pipeline) -> Observation:
+    return observe(
+        Frame(lit, 12.5, Spectrum.INFRARED, "/dev/camera", ambient=dark),
+        index=7,
+        detector=pipeline.detector,
+        embedder=pipeline.embedder,
+        limits=QualityConfig(),
+        clock=ticking(),
+    )
+
+
+def test_a_portrait_on_paper_before_an_infrared_camera_is_no_probe(
+    portrait: np.ndarray, pipeline: Pipeline
+) -> None:
+    """The light of the room shows the same picture as that of the camera, only weaker."""
+    grey = np.repeat((portrait @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
+    lit, dark = grey.astype(np.uint8), (0.4 * grey).astype(np.uint8)
+    seen = infrared(lit, dark, pipeline)
+    assert (seen.refusal, seen.embedding) == (Refusal.UNLIKE_A_HEAD, None)
+    assert seen.stage_ms.keys() == {"detect", "align", "infrared"}
+
+
+def test_a_living_person_in_the_light_of_an_infrared_camera_is_a_probe(
+    shared_data: Path, pipeline: Pipeline
+) -> None:
+    """The one real frame that there is; what its room was like is not known, and taken as dark."""
+    path = shared_data / "nir_depth_zj/ir_frontface.jpg"
+    lit = decode_image(path.read_bytes(), name=path.name)
+    seen = infrared(lit, np.zeros_like(lit), pipeline)
+    assert seen.refusal is None
+    assert seen.embedding is not None
