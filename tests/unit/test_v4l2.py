@@ -216,12 +216,21 @@ def test_raw_frames_are_asked_for_while_they_fit_the_bus(
     codes: tuple[str, ...], size: tuple[int, int], asked: str | None
 ) -> None:
     config = CameraConfig(width=size[0], height=size[1])
-    assert pixel_format_for(camera("/dev/video0", *codes), config) == asked
+    info = camera("/dev/video0", *codes)
+    assert pixel_format_for(info, config, spectrum=info.spectrum) == asked
+
+
+def test_of_an_infrared_camera_grey_is_asked_for() -> None:
+    """One that is named as infrared may offer colours that were made of its grey."""
+    info = camera("/dev/video2", "MJPG", "YUYV", "GREY")
+    assert pixel_format_for(info, CameraConfig(), spectrum=Spectrum.INFRARED) == "GREY"
+    info = camera("/dev/video2", "MJPG", "YUYV")
+    assert pixel_format_for(info, CameraConfig(), spectrum=Spectrum.INFRARED) == "YUYV"
 
 
 def test_a_configured_format_that_the_camera_lacks_is_refused() -> None:
     with pytest.raises(CameraError, match="no format GREY") as caught:
-        pixel_format_for(camera(), CameraConfig(pixel_format="GREY"))
+        pixel_format_for(camera(), CameraConfig(pixel_format="GREY"), spectrum=Spectrum.COLOUR)
     assert "YUYV, MJPG" in caught.value.hint
 
 

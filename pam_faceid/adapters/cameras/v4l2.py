@@ -30,6 +30,7 @@ from pam_faceid.core.types import Frame, Spectrum
 
 DARK_SECONDS: Final = 2.0
 _BUFFERS: Final = 2  # one is filled while one is read; more would show what is past
+_GREY_FORMATS: Final = ("GREY", "Y10", "Y12", "Y16")  # that OpenCV unpacks
 _RAW_PIXELS: Final = 640 * 480  # up to here, raw frames fit USB 2 at full rate
 
 
@@ -63,9 +64,9 @@ class V4l2Camera:
             config.infrared if self._infrared else config.device, infrared=self._infrared
         )
         refuse_virtual(camera, allowed=config.allow_virtual)
-        capture, camera = self._open(camera)
         # Whoever named it as the infrared one knows more than it says of itself.
         spectrum = Spectrum.INFRARED if self._infrared else camera.spectrum
+        capture, camera = self._open(camera, spectrum)
         try:
             for _ in range(config.warm_up_frames):
                 self._read(capture, camera)
@@ -100,14 +101,14 @@ class V4l2Camera:
             self._capture.release()
             self._capture = None
 
-    def _open(self, camera: CameraInfo) -> tuple[cv2.VideoCapture, CameraInfo]:
+    def _open(self, camera: CameraInfo, spectrum: Spectrum) -> tuple[cv2.VideoCapture, CameraInfo]:
         quieten_opencv()
         wanted = [
             *(cv2.CAP_PROP_FRAME_WIDTH, self._config.width),
             *(cv2.CAP_PROP_FRAME_HEIGHT, self._config.height),
             *(cv2.CAP_PROP_BUFFERSIZE, _BUFFERS),
         ]
-        code = pixel_format_for(camera, self._config)
+        code = pixel_format_for(camera, self._config, spectrum=spectrum)
         if code is not None:
             wanted = [cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*code.ljust(4)), *wanted]
         before = device_descriptors(camera.number)
@@ -131,11 +132,11 @@ class V4l2Camera:
         return np.asarray(cv2.cvtColor(picture, kind), dtype=np.uint8)
 
 
-def pixel_format_for(camera: CameraInfo, config: CameraConfig) -> str | None:
+def pixel_format_for(camera: CameraInfo, config: CameraConfig, *, spectrum: Spectrum) -> str | None:
     """Return the four-character code to ask for, or None to leave it to the driver.
 
     Raw frames need no decoding and have no compression noise; beyond `_RAW_PIXELS` a USB 2 camera
-    delivers them at a few frames a second, so that MJPG is faster.
+    delivers them at a few frames a second, so that MJPG is faster. In infrared, grey comes first.
 
     Raises:
         CameraError: The configured format is not among the camera's.
@@ -148,10 +149,10 @@ def pixel_format_for(camera: CameraInfo, config: CameraConfig) -> str | None:
             f"the camera {camera.path} has no format {config.pixel_format}",
             hint=f'it has {", ".join(offered)}; or set [camera] pixel_format = "auto"',
         )
-    if camera.spectrum is Spectrum.INFRARED:
-        return next(iter(offered), None)
     raw_first = config.width * config.height <= _RAW_PIXELS
     preferred = ("YUYV", "MJPG") if raw_first else ("MJPG", "YUYV")
+    if spectrum is Spectrum.INFRARED:
+        preferred = (*_GREY_FORMATS, *preferred)
     return next((code for code in preferred if code in offered), None)
 
 
