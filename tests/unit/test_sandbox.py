@@ -6,11 +6,15 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import usb_cameras
 
 pytestmark = pytest.mark.root
 
@@ -241,6 +245,45 @@ def test_a_system_call_that_is_not_listed_does_not_exist() -> None:
     """
     )
     assert ended.stdout == "tried", ended.stderr
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that another user can reach."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_a_confined_observer_still_tells_a_device_from_a_program(open_folder: Path) -> None:
+    """By links, which Landlock leaves alone, and by the files that it was given."""
+    for minor, path in ((0, "devices/pci/usb1/1-6/1-6:1.0"), (9, "devices/virtual")):
+        node = open_folder / path / f"video4linux/video{minor}"
+        node.mkdir(parents=True)
+        for folder in ("dev/char", "class/video4linux"):
+            (open_folder / folder).mkdir(parents=True, exist_ok=True)
+        target = f"../../{node.relative_to(open_folder)}"
+        (open_folder / f"dev/char/81:{minor}").symlink_to(target)
+        (open_folder / f"class/video4linux/video{minor}").symlink_to(target)
+    (open_folder / "devices/pci/usb1/1-6/descriptors").write_bytes(usb_cameras.camera())
+    ended = run(f"""
+        import os
+        from pathlib import Path
+        from pam_faceid.adapters import sandbox
+        from pam_faceid.adapters.cameras import hardware
+        from pam_faceid.adapters.sandbox import profiles
+        sys = Path({str(open_folder)!r})
+        about = [str(path) for path in hardware.descriptor_files(sys=sys)]
+        sandbox.drop_to("faceid")
+        profiles.confine_observer(models=[], devices=(), about=about)
+        camera, program = (hardware.place(os.makedev(81, minor), sys=sys) for minor in (0, 9))
+        told = [hardware.is_software(p, driver="uvcvideo", sys=sys) for p in (camera, program)]
+        assert told == [False, True], told
+        assert hardware.video_function(camera).interface == 0
+        os.write(1, b"told")
+        os._exit(0)
+    """)
+    assert ended.stdout == "told", ended.stderr
 
 
 def test_a_process_with_threads_is_not_confined() -> None:

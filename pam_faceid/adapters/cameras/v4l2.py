@@ -150,7 +150,7 @@ def pixel_format_for(camera: CameraInfo, config: CameraConfig, *, spectrum: Spec
             hint=f'it has {", ".join(offered)}; or set [camera] pixel_format = "auto"',
         )
     raw_first = config.width * config.height <= _RAW_PIXELS
-    preferred = ("YUYV", "MJPG") if raw_first else ("MJPG", "YUYV")
+    preferred: tuple[str, ...] = ("YUYV", "MJPG") if raw_first else ("MJPG", "YUYV")
     if spectrum is Spectrum.INFRARED:
         preferred = (*_GREY_FORMATS, *preferred)
     return next((code for code in preferred if code in offered), None)
