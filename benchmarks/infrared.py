@@ -26,7 +26,7 @@ from benchmarks.infrared_scenes import Heads, Image, Surface, head, load_heads, 
 from benchmarks.statistics import Interval, wilson
 from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.errors import FaceIdError
-from pam_faceid.core.infrared import ActiveLight, active_light, judge
+from pam_faceid.core.infrared import ActiveLight, active_light, judge, shows_colour
 
 DATA: Final = Path("../shared/data")
 MODEL: Final = "ict_facekit/ict_facekit_compact.npz"
@@ -36,6 +36,7 @@ MEASURED_ON: Final = slice(1, None, 2)
 MEASURES: Final = ("level", "share", "relief", "beside", "change")
 BENT: Final = (0.07, 0.09, 0.15, 0.30)  # m; a head's is about 0.08
 LIVE: Final = "live head"
+EVERY: Final = 7  # photograph of LFW
 
 Maker = Callable[[Heads, np.random.Generator, slice], tuple[Surface, tuple[float, float]]]
 
@@ -84,6 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(report.describe(report.machine() | {"seed": str(options.seed)}), end="\n\n")
     print(_table(rows))
     print("\nrate: of live heads that are refused, of attacks that are not; 95 % after Wilson")
+    seen, coloured = _coloured(options.data)
+    if seen:
+        between = report.interval(wilson(coloured, seen), ".3f")
+        print(f"\ncolours are seen in {coloured} of {seen} photographs of LFW, {between}")
     if real is not None:
         print(f"\nthe one real frame, taken without a dark one: {real}, finding {judge(real)}")
     return 0
@@ -196,6 +201,14 @@ def _real(data: Path) -> ActiveLight | None:
     if not faces:
         return None
     return active_light(np.asarray(picture, np.uint8), np.zeros_like(picture, np.uint8), faces[0])
+
+
+def _coloured(data: Path) -> tuple[int, int]:
+    """Count photographs, and those that cannot be taken for infrared; some are black and white."""
+    files = sorted((data / "lfw-deepfunneled").rglob("*.jpg"))[::EVERY]
+    pictures = [cv2.imread(str(file)) for file in files]
+    coloured = sum(shows_colour(np.asarray(p, np.uint8)) for p in pictures if p is not None)
+    return len(pictures), coloured
 
 
 def _table(rows: Sequence[Row]) -> str:
