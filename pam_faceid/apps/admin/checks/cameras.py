@@ -106,22 +106,24 @@ def _emitter(camera: CameraInfo, layout: Layout) -> Finding:
     from pam_faceid.adapters.cameras.emitter import emitter_tool
 
     tool = emitter_tool(layout.root)
-    by_itself = "a camera for Windows Hello" if _is_for_faces(camera) else "its light"
     if tool is None:
-        what = f"{by_itself}; no tool that switches infrared light on is installed"
-        cure = "if its pictures stay dark, install linux-enable-ir-emitter: docs/infrared.md"
-        return Finding(State.OK, what, cure)
+        kind = "is made for Windows Hello and" if _is_for_faces(camera) else "most likely"
+        return Finding(
+            State.OK,
+            f"{camera.path} {kind} lights faces by itself; if its pictures stay dark, install"
+            " linux-enable-ir-emitter: docs/infrared.md",
+        )
     if not tool.is_configured:
         return Finding(
             State.WARN,
-            f"{tool.binary} is installed and knows no camera yet",
-            "if its pictures stay dark: sudo linux-enable-ir-emitter configure",
+            f"{tool.binary} is installed and has not learnt a camera",
+            "if pictures stay dark: sudo linux-enable-ir-emitter configure",
         )
     if not tool.is_enabled:
         return Finding(
             State.WARN,
-            f"{tool.binary} is configured, and nothing runs it when the machine starts",
-            "see `linux-enable-ir-emitter --help` for how your version does: `boot enable`",
+            f"{tool.binary} has learnt a camera, and nothing runs it when the machine starts",
+            "sudo systemctl enable --now linux-enable-ir-emitter",
         )
     return Finding(State.OK, f"{tool.binary} switches infrared light on when the machine starts")
 
