@@ -19,7 +19,9 @@ from tests.usb_cameras import (
     interface,
 )
 
-CORPUS = [camera(), camera(infrared_formats=[GREY_GUID]), camera(infrared_formats=[]), b""]
+# One of an ordinary camera, one of each kind of format, one that is cut short.
+FORMATS = ([INFRARED_GUID], [GREY_GUID], [], [INFRARED_GUID[:9]])
+CORPUS = [*(camera(infrared_formats=formats) for formats in FORMATS), b""]
 WORDS = [
     *(INFRARED_GUID, COLOUR_GUID, MICROSOFT_UNIT, interface(0, CONTROL), interface(1, STREAMING)),
     *(extension_unit(MICROSOFT_UNIT, [6]), b"\0", b"\x01", b"\xff\x24", b"\x09\x04", b"\x09\x02"),
