@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [
         _row(name, make, heads, people, scenes=options.scenes, seed=options.seed)
         for name, make in SPECIES.items()
+        if not options.only or name in options.only
     ]
     real = _real(options.data)
     if options.json:
@@ -232,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.infrared", description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with ict_facekit")
     parser.add_argument("--scenes", type=int, default=300, help="of each kind")
+    parser.add_argument("--only", action="append", choices=SPECIES, help="kind; may be repeated")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--choosing", action="store_true", help="use the people on whom thresholds were chosen"
