@@ -78,6 +78,11 @@ class Layout:
         return self.root / "var/lib/pam_faceid/state"
 
     @property
+    def adapted(self) -> Path:
+        """faceid-keeper 0700, with one sealed 0600 file a user; losing it costs comfort."""
+        return self.root / "var/lib/pam_faceid/adapted"
+
+    @property
     def socket(self) -> Path:
         """Where `faceidd` listens, root 0666."""
         return self.root / "run/pam_faceid/socket"

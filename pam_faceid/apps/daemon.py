@@ -154,6 +154,7 @@ class Daemon:
         self._turns = Turns(
             selector=self._selector, mailbox=self._mailbox, desk=Desk(service, layout)
         )
+        self._near_misses = service.adapting.near_misses
         self._door = Door(listener, selector=self._selector, welcome=self._turns.welcome)
         self._stopping = False
         self._active_at = time.monotonic()
@@ -172,6 +173,7 @@ class Daemon:
                 key.data()
             self._door.expire()
             self._turns.expire()
+            self._near_misses.expire()
             self._rest()
             self._watchdog.feed()
 
@@ -180,6 +182,7 @@ class Daemon:
         times = [
             self._door.next_deadline(),
             self._turns.next_deadline(),
+            self._near_misses.next_deadline(),
             self._rests_at(),
             self._watchdog.next_deadline(),
         ]

@@ -12,6 +12,7 @@ import msgspec
 
 from pam_faceid.adapters.models.manifest import model_id
 from pam_faceid.apps import wiring
+from pam_faceid.apps.adapting import Adapting, Gathered
 from pam_faceid.apps.admission import LADDER, Charge, Surroundings
 from pam_faceid.apps.protocol import (
     NOTED,
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from pam_faceid.apps.order import Order
     from pam_faceid.apps.settings import Settings
     from pam_faceid.core.config import Config
+    from pam_faceid.core.ports import KeyProvider
+    from pam_faceid.core.types import ReferenceTemplate
+    from pam_faceid.core.verification import Help
     from pam_faceid.layout import Layout
 
 STARTING_SECONDS: Final = 10.0  # to load libraries and models on a slow, cold disk
@@ -82,6 +86,7 @@ class Service:
         self.look = look
         self.one_shot = one_shot
         self.confine = confine
+        self.adapting = Adapting(layout, settings=settings, lasts=not one_shot)
 
     def answer(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> None:
         """Do what was asked and send the outcome.
@@ -92,10 +97,17 @@ class Service:
         """
         if isinstance(request, LetIn):
             channel.send(Ended(self._let_in(request, peer)))
+            self.adapting.let_in(request, peer)
             return
-        with contextlib.ExitStack() as cleanup:
-            outcome = Attempt(request, self, channel, peer, cleanup).outcome()
-            channel.send(Ended(outcome.value))
+        self.adapting.near_misses.forget(request.user)
+        cleanup = contextlib.ExitStack()
+        attempt = Attempt(request, self, channel, peer, cleanup)
+        with attempt.gathered as gathered:
+            with cleanup:
+                outcome = attempt.outcome()
+                channel.send(Ended(outcome.value))
+            # Nobody looks any more, and nobody waits.
+            self.adapting.ended(gathered, outcome)
 
     def answer_at_once(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> bool:
         """Answer if that needs no look. May run beside `answer`.
@@ -146,6 +158,7 @@ class Attempt:
         peer: Peer,
         cleanup: contextlib.ExitStack,
     ) -> None:
+        self.gathered = Gathered(request.user, request.service, peer)
         self._request = request
         self._service = service
         self._layout = service.layout
@@ -253,10 +266,12 @@ class Attempt:
         if locked is not None:
             return self._refuse(policy.refused_by_failures(locked))
         rule = settings.rule
-        template = wiring.template_store(self._layout).load(
-            self._request.user, person.account.pw_uid
-        )
-        self._cleanup.callback(template.wipe)
+        with wiring.one_key(self._layout) as keys:
+            template = wiring.template_store(self._layout, keys).load(
+                self._request.user, person.account.pw_uid
+            )
+            self._cleanup.callback(template.wipe)
+            help_ = self._help(template, keys)
         if self._service.confine is not None:
             self._service.confine(sight)
         from pam_faceid.core.verification import verify
@@ -266,8 +281,10 @@ class Attempt:
             template,
             rule=rule,
             matcher=config.matching.matcher,
+            help_=help_,
         )
         sight.enough()
+        self.gathered.best_score = verdict.best_score
         self._note(verdict)
         if verdict.outcome is Outcome.MATCH:
             self._failed = False
@@ -278,6 +295,16 @@ class Attempt:
 
             self._say(ADVICE[verdict.advice])
         return verdict.outcome
+
+    def _help(self, template: ReferenceTemplate, keys: KeyProvider) -> Help | None:
+        """Return what the template gained by being used; without it the enrolled one will do."""
+        help_, broken = self._service.adapting.open(self.gathered, template, keys)
+        if help_ is not None:
+            self._cleanup.callback(help_.wipe)
+            self._facts["adapted"] = len(help_.references)
+        if broken:
+            self._facts["adapted_error"] = broken
+        return help_
 
     def _observations(self, sight: Sight, *, until: float) -> Iterator[Observation]:
         """Yield what the observer sees until the time is up.
@@ -302,6 +329,7 @@ class Attempt:
             if observation.refusal is None:
                 self._facts.setdefault("first_probe_ms", round(self._elapsed_ms(), 1))
             self._facts.setdefault("camera", observation.origin)
+            self.gathered.see(observation)
             for stage, milliseconds in observation.stage_ms.items():
                 self._facts[f"{stage}_ms"] = round(milliseconds, 1)
             try:

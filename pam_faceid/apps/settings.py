@@ -9,6 +9,7 @@ from pam_faceid.adapters.configuration import load_config
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.models.manifest import Manifest
+    from pam_faceid.core.adaptation import AdaptationRule
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.layout import Layout
 
@@ -40,3 +41,10 @@ class Settings:
         from pam_faceid.apps import wiring
 
         return wiring.decision_rule(self.config, self.manifest)
+
+    @cached_property
+    def adaptation(self) -> AdaptationRule | None:
+        """What templates may gain by being used; None: nothing. Raises ModelError, ConfigError."""
+        from pam_faceid.apps import wiring
+
+        return wiring.adaptation_rule(self.config, self.manifest, self.rule)

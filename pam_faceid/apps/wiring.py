@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,14 +11,17 @@ if TYPE_CHECKING:
     from pam_faceid.adapters.audit.log import FileAuditLog
     from pam_faceid.adapters.models.manifest import Manifest
     from pam_faceid.adapters.state import StateStore
+    from pam_faceid.adapters.vault.adapted import SealedAdaptedStore
     from pam_faceid.adapters.vault.custody import KeyCustody
     from pam_faceid.apps.order import Order
+    from pam_faceid.core.adaptation import AdaptationRule
     from pam_faceid.core.config import Config
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.ports import (
         Embedder,
         FaceDetector,
         FrameSource,
+        KeyProvider,
         TemplateStore,
     )
     from pam_faceid.layout import Layout
@@ -26,12 +30,37 @@ DETECTOR: Final = ("pnet", "rnet", "onet")
 THREADS: Final = 2  # of one run; nets as small as these do not divide further
 
 
-def template_store(layout: Layout) -> TemplateStore:
-    """Return the sealed templates of this machine."""
+def template_store(layout: Layout, keys: KeyProvider | None = None) -> TemplateStore:
+    """Return the sealed templates of this machine.
+
+    Args:
+        keys: What `one_key` gave; None for the machine's own provider.
+    """
     from pam_faceid.adapters.vault.keys import key_provider
     from pam_faceid.adapters.vault.templates import SealedTemplateStore
 
-    return SealedTemplateStore(layout.templates, key_provider(layout))
+    return SealedTemplateStore(layout.templates, keys or key_provider(layout))
+
+
+def adapted_store(layout: Layout, keys: KeyProvider | None = None) -> SealedAdaptedStore:
+    """Return what templates of this machine gained by being used. Arguments as `template_store`."""
+    from pam_faceid.adapters.vault.adapted import SealedAdaptedStore
+    from pam_faceid.adapters.vault.keys import key_provider
+    from pam_faceid.layout import KEEPER_USER
+
+    return SealedAdaptedStore(layout.adapted, owner=KEEPER_USER, keys=keys or key_provider(layout))
+
+
+@contextmanager
+def one_key(layout: Layout) -> Iterator[KeyProvider]:
+    """Yield a provider that opens the key once for all that is read within, and then forgets it."""
+    from pam_faceid.adapters.vault.keys import OpenedOnce, key_provider
+
+    opened = OpenedOnce(key_provider(layout))
+    try:
+        yield opened
+    finally:
+        opened.forget()
 
 
 def key_custody(
@@ -41,7 +70,12 @@ def key_custody(
     from pam_faceid.adapters.vault.custody import KeyCustody
 
     return KeyCustody(
-        layout.key_file, layout.sealed_key, layout.templates, refresh=refresh, report=report
+        layout.key_file,
+        layout.sealed_key,
+        layout.templates,
+        refresh=refresh,
+        report=report,
+        adapted=adapted_store(layout),
     )
 
 
@@ -80,6 +114,21 @@ def decision_rule(config: Config, manifest: Manifest) -> DecisionRule:
         refusing_frames=refusing_frames(config.matching),
         patient=config.matching.refusing_frames is not None,
         model=spec.evidence.get(config.matching.matcher),
+    )
+
+
+def adaptation_rule(
+    config: Config, manifest: Manifest, rule: DecisionRule
+) -> AdaptationRule | None:
+    """Return what templates may gain by being used; None for nothing."""
+    from pam_faceid.core import adaptation
+
+    matcher = config.matching.matcher
+    return adaptation.adaptation_rule(
+        config.adaptation,
+        matcher=matcher,
+        threshold=rule.threshold,
+        calibration=manifest.find(config.matching.embedder).calibration_of(matcher),
     )
 
 

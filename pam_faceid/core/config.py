@@ -132,6 +132,24 @@ class EnrolmentConfig(Section, frozen=True):
     pose_seconds: Annotated[float, Meta(ge=0.0, le=60.0)] = 8.0
 
 
+class AdaptationConfig(Section, frozen=True):
+    """`[adaptation]`: references that a template gains by being used. `docs/adaptation.md`.
+
+    Args:
+        enabled: False: none is made, and none that was made is used.
+        after_password: Whether a near miss that the password follows at once counts, too.
+        max_references: Kept of one person; 0 keeps none.
+        max_age_days: After which one is not used any more.
+        every_hours: Least time between two new ones of a person.
+    """
+
+    enabled: bool = True
+    after_password: bool = False
+    max_references: Annotated[int, Meta(ge=0, le=8)] = 4
+    max_age_days: Annotated[int, Meta(ge=1, le=3650)] = 180
+    every_hours: Annotated[int, Meta(ge=0, le=8760)] = 24
+
+
 class AccessConfig(Section, frozen=True):
     """`[access]`: who may use the face, and how the machine stands.
 
@@ -208,6 +226,7 @@ class Config(Section, frozen=True):
     matching: MatchingConfig = MatchingConfig()
     attempt: AttemptConfig = AttemptConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
+    adaptation: AdaptationConfig = AdaptationConfig()
     access: AccessConfig = AccessConfig()
     password: PasswordConfig = PasswordConfig()
     daemon: DaemonConfig = DaemonConfig()

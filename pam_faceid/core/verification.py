@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from pam_faceid.core import policy
+from pam_faceid.core.adaptation import AdaptationRule, AdaptedReference, raised
 from pam_faceid.core.config import Matcher
 from pam_faceid.core.matching import compare
 from pam_faceid.core.policy import DecisionRule
-from pam_faceid.core.types import FrameEvidence, Observation, ReferenceTemplate, Verdict
+from pam_faceid.core.types import (
+    Embedding,
+    FrameEvidence,
+    Observation,
+    ReferenceTemplate,
+    Verdict,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """What a template gained by being used.
+
+    Args:
+        references: Those in force.
+        rule: What they add to a score.
+    """
+
+    references: Sequence[AdaptedReference]
+    rule: AdaptationRule
+
+    def wipe(self) -> None:
+        """Overwrite every embedding."""
+        for reference in self.references:
+            reference.embedding.wipe()
 
 
 def verify(
@@ -17,19 +43,21 @@ def verify(
     *,
     rule: DecisionRule,
     matcher: Matcher,
+    help_: Help | None = None,
 ) -> Verdict:
     """Compare observed probes with a reference template until the evidence decides.
 
     Args:
         observations: One a frame; they end when the time is up or the camera does.
         template: Whom the probe is claimed to be.
+        help_: Adapted references; None where there are none.
 
     Raises:
         FaceIdError: Probe and template are of two models, or the source of observations failed.
     """
     evidence: list[FrameEvidence] = []
     for observation in observations:
-        evidence.append(_weigh(observation, template, matcher))
+        evidence.append(_weigh(observation, template, matcher, help_))
         verdict = policy.decide(evidence, rule)
         if verdict is not None:
             return verdict
@@ -37,9 +65,17 @@ def verify(
 
 
 def _weigh(
-    observation: Observation, template: ReferenceTemplate, matcher: Matcher
+    observation: Observation, template: ReferenceTemplate, matcher: Matcher, help_: Help | None
 ) -> FrameEvidence:
     score = None
     if observation.embedding is not None:
-        score = compare(observation.embedding, template, matcher)
+        score = helped_score(observation.embedding, template, matcher, help_)
     return FrameEvidence(observation.index, score, observation.refusal)
+
+
+def helped_score(
+    probe: Embedding, template: ReferenceTemplate, matcher: Matcher, help_: Help | None
+) -> float:
+    """Return the comparison score that a login decides by. Raises FaceIdError as `compare`."""
+    score = compare(probe, template, matcher)
+    return score if help_ is None else raised(score, probe, help_.references, help_.rule)

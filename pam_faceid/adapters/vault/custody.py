@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pam_faceid.adapters.safe_files import refused_as, write_atomically
+from pam_faceid.adapters.vault.adapted import SealedAdaptedStore
 from pam_faceid.adapters.vault.credentials import (
     Place,
     open_credential,
@@ -60,6 +61,7 @@ class KeyCustody:
         templates: What it opens.
         refresh: Called when a process that keeps the key must read it anew.
         report: Told of each step when it is on the disk.
+        adapted: What else the key seals. It never stops a rotation: what does not open is dropped.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class KeyCustody:
         *,
         refresh: Callable[[], None],
         report: Callable[[str], None],
+        adapted: SealedAdaptedStore | None = None,
     ) -> None:
+        self._adapted = adapted
         self._key_file = key_file
         self._sealed_key = sealed_key
         self._directory = key_file.parent
@@ -134,6 +138,7 @@ class KeyCustody:
                 if next_key != key:
                     self._refuse_broken([key, next_key], leave_broken=leave_broken)
                     self._refresh()
+                    self._reseal_adapted(key, next_key)
                     self._reseal(key, next_key)
                     self._replace(current, next_key, place)
                     self._report("the new key is in use, and the old one destroyed")
@@ -245,6 +250,17 @@ class KeyCustody:
             self._report(f"{user} is sealed with the new key ({number} of {len(users)})")
         for user in users:
             self._store.check_opens(user, next_key)
+
+    def _reseal_adapted(self, key: bytearray, next_key: bytearray) -> None:
+        if self._adapted is None:
+            return
+        with self._adapted.held_still():
+            for user in self._adapted.users():
+                try:
+                    self._adapted.reseal(user, key=key, new_key=next_key)
+                except VaultError as error:
+                    self._report(f"the adapted references of {user} are dropped: {error.message}")
+                    self._adapted.discard(user)
 
     def _replace(self, path: Path, key: bytearray, place: Place) -> None:
         """Put a key where another may be, and destroy that one."""

@@ -145,6 +145,38 @@ class ServiceCredentials:
         return None
 
 
+class OpenedOnce:
+    """A `KeyProvider` for what is read in one go: a TPM is asked once, not once a file.
+
+    Args:
+        keys: Where the key comes from.
+    """
+
+    def __init__(self, keys: KeyProvider) -> None:
+        self._keys = keys
+        self._kept: bytearray | None = None
+
+    def key(self) -> bytearray:
+        """Return 32 bytes in a buffer of the caller's own. Raises VaultError."""
+        if self._kept is None:
+            self._kept = self._keys.key()
+        return bytearray(self._kept)
+
+    def next_key(self) -> bytearray | None:
+        """Return the key that a rotation is going over to. Raises VaultError.
+
+        Who asks has found the key to be the wrong one: it is read anew the next time.
+        """
+        self.forget()
+        return self._keys.next_key()
+
+    def forget(self) -> None:
+        """Overwrite the key."""
+        if self._kept is not None:
+            self._kept[:] = bytes(len(self._kept))
+            self._kept = None
+
+
 def read_sealed(path: Path) -> bytearray | None:
     """Let systemd open a sealed key; None when there is none.
 

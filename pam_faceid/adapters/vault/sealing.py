@@ -1,4 +1,4 @@
-"""The envelope of a template: a clear header that names it, and a sealed body.
+"""The envelope of a template, or of what was adapted: a clear header, and a sealed body.
 
 `docs/vault.md` specifies the format byte by byte.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import msgspec
@@ -26,7 +27,6 @@ FORMAT_VERSION: Final = 2
 OLDEST_VERSION: Final = 1
 KEY_BYTES: Final = 32
 
-_KEY_INFO: Final = b"pam_faceid template key\0"
 _KEY_CHECK_INFO: Final = b"pam_faceid key check"
 _KEY_CHECK_BYTES: Final = 8
 _NONCE_BYTES: Final = 12
@@ -36,11 +36,48 @@ _UID: Final = struct.Struct(">I")
 _LENGTH: Final = struct.Struct(">I")
 _CHECKSUM: Final = struct.Struct(">I")
 _MAX_TEXT: Final = 255
-_AGAIN: Final = "enrol its user again: faceid-admin add-user NAME --replace"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an envelope holds. Two kinds share no key.
+
+    Args:
+        what: For messages, with its article.
+        magic: 8 bytes that it starts with.
+        key_info: Which of the keys that come from the template key.
+        oldest, newest: Format versions that are read.
+        again: What to do where it cannot be believed; `{user}` stands for the name.
+    """
+
+    what: str
+    magic: bytes
+    key_info: bytes
+    oldest: int
+    newest: int
+    again: str
+
+
+TEMPLATE: Final = Kind(
+    "a template",
+    MAGIC,
+    b"pam_faceid template key\0",
+    OLDEST_VERSION,
+    FORMAT_VERSION,
+    "enrol again: faceid-admin add-user {user} --replace",
+)
+ADAPTED: Final = Kind(
+    "a file of adapted references",
+    b"\x89FaceAD\n",
+    b"pam_faceid adapted key\0",
+    1,
+    1,
+    "forget it, which costs comfort only: faceid-admin forget-adapted {user} --all",
+)
 
 
 class WrongKeyError(VaultError):
-    """A template was sealed with another template key."""
+    """A file was sealed with another template key."""
 
 
 class Opened(NamedTuple):
@@ -58,6 +95,7 @@ class Opened(NamedTuple):
 
 
 class _Header(msgspec.Struct, frozen=True):
+    magic: bytes
     version: int
     user: str
     uid: int
@@ -70,7 +108,7 @@ class _Header(msgspec.Struct, frozen=True):
         user, model_id = self.user.encode("ascii"), self.model_id.encode("ascii")
         return b"".join(
             (
-                MAGIC,
+                self.magic,
                 _VERSION.pack(self.version),
                 bytes([len(user)]),
                 user,
@@ -92,8 +130,9 @@ def seal(
     uid: int,
     model_id: str,
     version: int = FORMAT_VERSION,
+    kind: Kind = TEMPLATE,
 ) -> bytes:
-    """Encrypt a template's body for one user of one model.
+    """Encrypt a body for one user of one model.
 
     Args:
         plaintext: The body.
@@ -102,6 +141,7 @@ def seal(
         uid: Numeric user id, 0 to 2**32 - 1.
         model_id: ASCII, 1 to 255 characters.
         version: Of the body's layout.
+        kind: What the body is.
 
     Returns:
         The whole file.
@@ -116,6 +156,7 @@ def seal(
     if not 0 <= uid < 2**32:
         raise VaultError(f"the user id {uid} is not between 0 and 2**32 - 1")
     header = _Header(
+        magic=kind.magic,
         version=version,
         user=user,
         uid=uid,
@@ -125,7 +166,7 @@ def seal(
         body_bytes=len(plaintext) + _TAG_BYTES,
     )
     clear = header.encode()
-    user_key = _user_key(key, user, uid)
+    user_key = _user_key(key, user, uid, kind)
     try:
         sealed = clear + AESGCM(user_key).encrypt(header.nonce, plaintext, clear)
     finally:
@@ -133,27 +174,36 @@ def seal(
     return sealed + _CHECKSUM.pack(zlib.crc32(sealed))
 
 
-def unseal(data: bytes, *, key: bytes | bytearray, user: str, uid: int, origin: str) -> Opened:
-    """Open a template.
+def unseal(
+    data: bytes,
+    *,
+    key: bytes | bytearray,
+    user: str,
+    uid: int,
+    origin: str,
+    kind: Kind = TEMPLATE,
+) -> Opened:
+    """Open an envelope.
 
     Args:
         data: The whole file.
         key: The template key, 32 bytes.
-        user: Whose template it must be.
+        user: Whose it must be.
         uid: The user's numeric id now.
         origin: The file's name, for messages.
+        kind: What it must hold.
 
     Raises:
         WrongKeyError: It was made with another key.
-        VaultError: It is not a template, of another format version, truncated, damaged, another
+        VaultError: It is not of that kind, of another format version, truncated, damaged, another
             user's, made for another user id, or it was altered. Each has a message of its own.
     """
     _check_key(key)
-    again = f"enrol again: faceid-admin add-user {user} --replace"
-    clear, header = _parse(data, origin=origin, again=again)
+    again = kind.again.format(user=user)
+    clear, header = _parse(data, origin=origin, again=again, kind=kind)
     if header.user != user:
         raise VaultError(
-            f"{origin} is the template of {header.user!r}, not of {user!r}",
+            f"{origin} is {_definite(kind)} of {header.user!r}, not of {user!r}",
             hint=f"it was copied or renamed; {again}",
         )
     if header.uid != uid:
@@ -168,7 +218,7 @@ def unseal(data: bytes, *, key: bytes | bytearray, user: str, uid: int, origin: 
         )
     body = data[len(clear) : len(clear) + header.body_bytes]
     plaintext = bytearray(header.body_bytes - _TAG_BYTES)
-    user_key = _user_key(key, user, uid)
+    user_key = _user_key(key, user, uid, kind)
     try:
         AESGCM(user_key).decrypt_into(header.nonce, body, clear, plaintext)
     except InvalidTag as error:
@@ -182,16 +232,21 @@ def unseal(data: bytes, *, key: bytes | bytearray, user: str, uid: int, origin: 
 
 
 def reseal(
-    data: bytes, *, key: bytes | bytearray, new_key: bytes | bytearray, origin: str
+    data: bytes,
+    *,
+    key: bytes | bytearray,
+    new_key: bytes | bytearray,
+    origin: str,
+    kind: Kind = TEMPLATE,
 ) -> bytes:
-    """Seal a template with another key, for the user and the user id that it has, as it is.
+    """Seal a file with another key, for the user and the user id that it has, as it is.
 
     Raises:
         WrongKeyError: It was not sealed with `key`.
         VaultError: It does not open, as `unseal` says.
     """
-    _, header = _parse(data, origin=origin, again=_AGAIN)
-    opened = unseal(data, key=key, user=header.user, uid=header.uid, origin=origin)
+    _, header = _parse(data, origin=origin, again=kind.again.format(user="NAME"), kind=kind)
+    opened = unseal(data, key=key, user=header.user, uid=header.uid, origin=origin, kind=kind)
     try:
         return seal(
             opened.body,
@@ -200,15 +255,17 @@ def reseal(
             uid=header.uid,
             model_id=opened.model_id,
             version=opened.version,
+            kind=kind,
         )
     finally:
         wipe(opened.body)
 
 
-def check_opens(data: bytes, *, key: bytes | bytearray, origin: str) -> None:
-    """Check that a key opens a template, whoever it is of. Raises VaultError as `unseal`."""
-    _, header = _parse(data, origin=origin, again=_AGAIN)
-    wipe(unseal(data, key=key, user=header.user, uid=header.uid, origin=origin).body)
+def check_opens(data: bytes, *, key: bytes | bytearray, origin: str, kind: Kind = TEMPLATE) -> None:
+    """Check that a key opens a file, whoever it is of. Raises VaultError as `unseal`."""
+    _, header = _parse(data, origin=origin, again=kind.again.format(user="NAME"), kind=kind)
+    opened = unseal(data, key=key, user=header.user, uid=header.uid, origin=origin, kind=kind)
+    wipe(opened.body)
 
 
 def key_id(key: bytes | bytearray) -> str:
@@ -221,24 +278,24 @@ def wipe(secret: bytearray) -> None:
     secret[:] = bytes(len(secret))
 
 
-def _parse(data: bytes, *, origin: str, again: str) -> tuple[bytes, _Header]:
+def _parse(data: bytes, *, origin: str, again: str, kind: Kind) -> tuple[bytes, _Header]:
     """Split off the header. Nothing in it is believed until the body has been decrypted."""
     if not data:
         raise VaultError(f"{origin} is empty", hint=again)
-    if not data.startswith(MAGIC):
+    if not data.startswith(kind.magic):
         raise VaultError(
-            f"{origin} is not a template",
+            f"{origin} is not {kind.what}",
             hint=f"move it away; {again}",
         )
-    reader = _Reader(data, position=len(MAGIC), origin=origin, again=again)
+    reader = _Reader(data, position=len(kind.magic), origin=origin, again=again)
     (version,) = _VERSION.unpack(reader.take(_VERSION.size))
-    if version > FORMAT_VERSION:
+    if version > kind.newest:
         raise VaultError(
             f"{origin} has format {version}, made by a newer pam_faceid than this one, "
-            f"which reads formats {OLDEST_VERSION} to {FORMAT_VERSION}",
+            f"which reads formats {kind.oldest} to {kind.newest}",
             hint=f"upgrade pam_faceid, or {again}",
         )
-    if version < OLDEST_VERSION:
+    if version < kind.oldest:
         raise VaultError(
             f"{origin} has the older format {version}, which is no longer read",
             hint=again,
@@ -259,6 +316,7 @@ def _parse(data: bytes, *, origin: str, again: str) -> tuple[bytes, _Header]:
             hint=f"restore it from a backup and check the disk, or {again}",
         )
     return clear, _Header(
+        magic=kind.magic,
         version=version,
         user=user.decode("ascii"),
         uid=uid,
@@ -295,8 +353,13 @@ def _check_key(key: bytes | bytearray) -> None:
         raise VaultError(f"a template key has {KEY_BYTES} bytes, not {len(key)}")
 
 
-def _user_key(key: bytes | bytearray, user: str, uid: int) -> bytearray:
-    return _derive(key, _KEY_INFO + user.encode("ascii") + b"\0" + _UID.pack(uid), KEY_BYTES)
+def _user_key(key: bytes | bytearray, user: str, uid: int, kind: Kind = TEMPLATE) -> bytearray:
+    info = kind.key_info + user.encode("ascii") + b"\0" + _UID.pack(uid)
+    return _derive(key, info, KEY_BYTES)
+
+
+def _definite(kind: Kind) -> str:
+    return f"the {kind.what.removeprefix('a ')}"
 
 
 def _key_check(key: bytes | bytearray) -> bytes:

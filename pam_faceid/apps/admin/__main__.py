@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "list-users": Command("users", "list_users", "List who is enrolled."),
     "show-user": Command("users", "show_user", "Show what is kept of one person."),
     "remove-user": Command("users", "remove_user", "Delete a person's template."),
+    "forget-adapted": Command("adapted", "forget_adapted", "Forget references that logins added."),
     "lock": Command("lock", "lock", "Let a face open nothing until the password was used."),
     "verify": Command("verify", "verify", "Try whether a face matches, with all figures."),
     "report": Command("report", "report", "Draw how well people are told apart."),

@@ -211,6 +211,8 @@ def _store(
     if not wish.extend:
         template = checked(sampled.template)
         store.save(template, replace=wish.replace)
+        # Of another enrolment they mean nothing, and are biometrics all the same.
+        wiring.adapted_store(admin.layout).remove(template.user)
         return template
     extension = Extension(
         matcher=config.matching.matcher,

@@ -151,6 +151,7 @@ def restore(
             continue
         if not dry_run:
             store.save(plan.template, replace=replace_them)
+            wiring.adapted_store(admin.layout).remove(plan.user)
         verb = "would be restored" if dry_run else "restored"
         click.echo(f"{plan.user}: {verb}{plan.why and f'; {plan.why}'}", err=json_wanted)
         restored.append(plan.user)

@@ -94,13 +94,15 @@ def show_user(admin: Admin, *, name: str, json_wanted: bool) -> None:
     """Show what is kept of NAME: looks, poses, dates and quality, never the vectors."""
     require_root("reading a template")
     from pam_faceid.adapters.accounts import find_account
+    from pam_faceid.apps.admin import adapted
     from pam_faceid.apps.admin.trust import trust_in
 
     account = find_account(name)
     template = wiring.template_store(admin.layout).load(account.name, account.uid)
     trust = trust_in(account.name, admin.layout)
+    gained = adapted.adapted_of(admin.layout, template)
     if json_wanted:
-        as_json({**_described(template), "trust": asdict(trust)})
+        as_json({**_described(template), **adapted.described(gained), "trust": asdict(trust)})
         return
     facts(
         {
@@ -143,6 +145,7 @@ def show_user(admin: Admin, *, name: str, json_wanted: bool) -> None:
             for number, reference in numbered
         ],
     )
+    adapted.show(gained)
 
 
 def _middle(look: Look, measure: str) -> float:
@@ -219,6 +222,8 @@ def _is_there(store: TemplateStore, name: str, look: str | None) -> bool:
 
 def _remove_all(admin: Admin, store: TemplateStore, name: str, *, yes: bool) -> str:
     _confirm_deletion(f"the face template of {name}", yes=yes)
+    # First, so that nothing of a person is left where the template is gone.
+    wiring.adapted_store(admin.layout).remove(name)
     store.remove(name)
     wiring.state_store(admin.layout).remove(name)
     wiring.audit_log(admin.layout).record("remove-user", user=name)

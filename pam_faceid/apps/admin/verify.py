@@ -56,9 +56,9 @@ def verify(
     from pam_faceid.adapters.accounts import find_account
     from pam_faceid.adapters.configuration import load_config
     from pam_faceid.adapters.models.manifest import load_manifests
+    from pam_faceid.apps.admin.adapted import adapted_help
     from pam_faceid.apps.observing import open_observer
     from pam_faceid.core import verification
-    from pam_faceid.core.matching import compare
     from pam_faceid.core.types import Outcome
 
     account = find_account(name)
@@ -73,17 +73,22 @@ def verify(
     # The observer is forked before the template is opened, and never sees it.
     with open_observer(config, admin.layout, recording=paths, infrared=infrared) as observer:
         template = store.load(account.name, account.uid)
+        help_ = adapted_help(admin.layout, template)
         verdict = verification.verify(
             _keep(watch(observer, seconds=None if paths else config.attempt.timeout_seconds), seen),
             template,
             rule=rule,
             matcher=matcher,
+            help_=help_,
         )
         unreadable = observer.unreadable
     if unreadable and not seen:
         raise CameraError(f"nothing to look at: {unreadable[0].message}", hint=unreadable[0].hint)
     scores = [
-        None if o.embedding is None else compare(o.embedding, template, matcher) for o in seen
+        None
+        if o.embedding is None
+        else verification.helped_score(o.embedding, template, matcher, help_)
+        for o in seen
     ]
     if json_wanted:
         as_json(_described(account.name, verdict, seen, scores, unreadable))

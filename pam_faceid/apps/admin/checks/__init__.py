@@ -47,6 +47,7 @@ CHECKS: Final = (
     Check("threshold", recognition.threshold, needs=("configuration", "models")),
     Check("key", recognition.key),
     Check("templates", recognition.templates, needs=("configuration", "models", "key")),
+    Check("adaptation", recognition.adapted, needs=("configuration", "models", "key")),
     Check("camera", cameras.camera, needs=("configuration", "service user")),
     Check("camera nodes", machine.camera_nodes, needs=("configuration", "camera")),
     Check("infrared", cameras.infrared, needs=("configuration",)),

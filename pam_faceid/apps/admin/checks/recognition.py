@@ -84,3 +84,36 @@ def templates(layout: Layout) -> Iterator[Finding]:
         yield Finding(State.WARN, "nobody is enrolled", "faceid-admin add-user NAME")
     else:
         yield Finding(State.OK, f"{opened} of {len(users)} templates open")
+
+
+def adapted(layout: Layout) -> Iterator[Finding]:
+    """Whether adaptation is on, and whether what was adapted opens. Nothing of it stops a login."""
+    from pam_faceid.apps.admin.adapted import adapted_of
+    from pam_faceid.apps.settings import Settings
+
+    settings = Settings(layout)
+    store, templates = wiring.adapted_store(layout), wiring.template_store(layout)
+    kept = used = 0
+    for user in store.users():
+        forget = f"faceid-admin forget-adapted {user} --all"
+        try:
+            template = templates.load(user, pwd.getpwnam(user).pw_uid)
+        except (KeyError, FaceIdError):
+            yield Finding(State.WARN, f"adapted references of {user}, who has no template", forget)
+            continue
+        found = adapted_of(layout, template)
+        if found.adapted is None:
+            yield Finding(State.WARN, f"not used: {found.note}", forget)
+        else:
+            kept += len(found.adapted.references)
+            used += len(found.used)
+    on = settings.config.adaptation.enabled
+    if on and settings.adaptation is None:
+        yield Finding(
+            State.WARN,
+            "adaptation has no measure for this embedder, matcher and threshold, and is off",
+            "use target_fmr = 1e-4 or less with a calibrated embedder; or [adaptation] enabled = "
+            "false",
+        )
+    else:
+        yield Finding(State.OK, f"{'on' if on else 'off'}; {kept} references kept, {used} in use")
