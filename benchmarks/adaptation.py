@@ -32,14 +32,7 @@ from benchmarks.extraction import SHIPPED_MODELS, Pipeline, extract, load_pipeli
 from benchmarks.extraction import nearest_the_middle as nearest
 from benchmarks.lfw import person
 from benchmarks.morphs import Portrait, morph, portrait
-from benchmarks.statistics import (
-    Comparisons,
-    FixedThreshold,
-    Interval,
-    percentiles,
-    rates_at,
-    wilson,
-)
+from benchmarks.statistics import Interval, Measured, percentiles, wilson
 from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.core.adaptation import (
@@ -81,22 +74,73 @@ class Row:
 
     Args:
         look: What was drawn on the images after the enrolment.
+        after_password: Whether near misses taught, too.
         enrolled: References that were enrolled.
         people: Who was enrolled.
         learnt: Adapted references of a template, mean.
-        before, after: Error rates at the threshold of a login.
-        more: False matches that adaptation added, by impostor comparisons, with its interval.
-        fewer: Share of genuine comparisons that it saved, with its interval.
+        impostors, genuine: Comparisons of each kind.
+        false_matches: Without and with what was adapted.
+        fmr, fnmr: Without and with it, each with its interval.
+        added: Share of impostor comparisons that match with it alone.
+        saved: Share of genuine comparisons that match with it alone.
     """
 
     look: str
+    after_password: bool
     enrolled: int
     people: int
     learnt: float
-    before: FixedThreshold
-    after: FixedThreshold
-    more: tuple[int, float, float, float]
-    fewer: tuple[float, float, float]
+    impostors: int
+    genuine: int
+    false_matches: tuple[int, int]
+    fmr: tuple[Measured, Measured]
+    fnmr: tuple[Measured, Measured]
+    added: Measured
+    saved: Measured
+
+
+class Counts:
+    """Comparisons by who was enrolled and who was shown.
+
+    Args:
+        people: How many there are.
+    """
+
+    def __init__(self, people: int) -> None:
+        shape = (people, people)
+        self.all = np.zeros(shape, np.int64)
+        self.matches = (np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+
+    def add(
+        self,
+        enrolled: int,
+        shown: NDArray[np.int32],
+        before: NDArray[np.bool_],
+        after: NDArray[np.bool_],
+    ) -> None:
+        """Count the comparisons with one template, and those that match without and with it."""
+        np.add.at(self.all[enrolled], shown, 1)
+        for counted, matched in zip(self.matches, (before, after), strict=True):
+            np.add.at(counted[enrolled], shown[matched], 1)
+
+    def rate(
+        self, counted: NDArray[np.int64], *, genuine: bool, replicates: int, seed: int
+    ) -> Measured:
+        """Return the share of comparisons, with an interval over people in both places."""
+        same = np.eye(len(self.all), dtype=bool)
+        kept = same if genuine else ~same
+        rows = np.flatnonzero(self.all.sum(axis=1))
+        top, bottom = (np.where(kept, each, 0)[rows].astype(float) for each in (counted, self.all))
+        generator = np.random.default_rng(seed)
+        rates = []
+        for _ in range(replicates):
+            drawn = generator.integers(len(self.all), size=len(self.all))
+            weights = np.bincount(drawn, minlength=len(self.all)).astype(float)
+            # Who is drawn twice is in both places twice, but compared with themselves once each.
+            others = np.ones_like(weights) if genuine else weights
+            total = weights[rows] @ bottom @ others
+            rates.append(weights[rows] @ top @ others / total if total else 0.0)
+        return Measured(float(top.sum() / bottom.sum()), percentiles(np.array(rates)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +177,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drawn = drawn_vectors(options.images, plain, pipeline, cache=options.cache)
         trial = Trial(plain, drawn, rule, model=pipeline.embedder.model_id, seed=options.seed)
         rows = [
-            trial.row(look, enrolled, draws=options.draws, replicates=options.replicates)
+            trial.row(
+                look,
+                enrolled,
+                after_password=after_password,
+                draws=options.draws,
+                replicates=options.replicates,
+            )
+            for after_password in (False, True)
             for look, enrolled in ((PLAIN, 4), (PLAIN, 1), *((look, 4) for look in LOOKS))
         ]
         attacks = [
@@ -343,7 +394,9 @@ class Trial:
         used = in_force(known, template, self.rule, now=known.last_at)
         return before, helped_scores(before, probes, used, self.rule)
 
-    def row(self, look: str, enrolled: int, *, draws: int, replicates: int) -> Row:
+    def row(
+        self, look: str, enrolled: int, *, after_password: bool, draws: int, replicates: int
+    ) -> Row:
         """Measure one look; see `Row`."""
         generator = np.random.default_rng(self._seed)
         shown = dict(self._plain)
@@ -355,7 +408,7 @@ class Trial:
         others = [*self._plain.items(), *(shown.items() if look != PLAIN else ())]
         stack = np.stack([vector for _, vector in others])
         of = np.array([self._number[person(image)] for image, _ in others], np.int32)
-        parts: list[tuple[Vectors, Vectors, NDArray[np.int32], NDArray[np.int32]]] = []
+        counts = Counts(len(self.people))
         learnt = []
         for name, own in whom.items():
             for _ in range(draws):
@@ -363,65 +416,63 @@ class Trial:
                 template = self.template(name, [self._plain[image] for image in order[:enrolled]])
                 rest = order[enrolled:]
                 half = (len(rest) + 1) // 2
-                known = self.learn(template, [shown[i] for i in rest[:half]], after_password=True)
+                known = self.learn(
+                    template, [shown[i] for i in rest[:half]], after_password=after_password
+                )
                 learnt.append(0 if known is None else len(known.references))
                 strangers = of != self._number[name]
                 probes = np.concatenate(
                     [np.stack([shown[image] for image in rest[half:]]), stack[strangers]]
                 )
                 mine = np.full(len(rest) - half, self._number[name], np.int32)
-                second = np.concatenate([mine, of[strangers]])
-                before, after = self.scores(template, known, probes)
-                parts.append((before, after, np.full_like(second, self._number[name]), second))
-        first, second = (np.concatenate([part[k] for part in parts]) for k in (2, 3))
-        scores = [np.concatenate([part[k] for part in parts]) for k in (0, 1)]
-        measured = [
-            rates_at(
-                Comparisons(each, first, second, people=len(self.people)),
-                [self.rule.threshold],
-                replicates=replicates,
-                seed=self._seed,
-            )[0]
-            for each in scores
-        ]
-        gained = (scores[1] >= self.rule.threshold) & ~(scores[0] >= self.rule.threshold)
-        more, fewer = self._paired(gained, first, second, replicates)
-        return Row(
+                before, after = (
+                    scores >= self.rule.threshold for scores in self.scores(template, known, probes)
+                )
+                people = np.concatenate([mine, of[strangers]])
+                counts.add(self._number[name], people, before, after)
+        return self._counted(
+            counts,
             look=look,
+            after_password=after_password,
             enrolled=enrolled,
             people=len(whom),
             learnt=float(np.mean(learnt)),
-            before=measured[0],
-            after=measured[1],
-            more=(int(gained[first != second].sum()), *more),
-            fewer=fewer,
+            replicates=replicates,
         )
 
-    def _paired(
+    def _counted(
         self,
-        gained: NDArray[np.bool_],
-        first: NDArray[np.int32],
-        second: NDArray[np.int32],
+        counts: Counts,
+        *,
+        look: str,
+        after_password: bool,
+        enrolled: int,
+        people: int,
+        learnt: float,
         replicates: int,
-    ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Return what was gained of impostors and of the genuine, over who was enrolled."""
-        generator = np.random.default_rng(self._seed)
-        enrolled = np.unique(first)
-        rates = []
-        for genuine in (False, True):
-            chosen = (first == second) == genuine
-            counts = np.array(
-                [
-                    [gained[chosen & (first == who)].sum(), (chosen & (first == who)).sum()]
-                    for who in enrolled
-                ],
-                float,
-            )
-            drawn = generator.integers(len(enrolled), size=(replicates, len(enrolled)))
-            sums = counts[drawn].sum(axis=1)
-            bounds = percentiles(sums[:, 0] / sums[:, 1])
-            rates.append((float(counts[:, 0].sum() / counts[:, 1].sum()), bounds.low, bounds.high))
-        return rates[0], rates[1]
+    ) -> Row:
+        def rate(counted: NDArray[np.int64], *, genuine: bool) -> Measured:
+            return counts.rate(counted, genuine=genuine, replicates=replicates, seed=self._seed)
+
+        before, after = counts.matches
+        same = np.eye(len(counts.all), dtype=bool)
+        return Row(
+            look=look,
+            after_password=after_password,
+            enrolled=enrolled,
+            people=people,
+            learnt=learnt,
+            impostors=int(counts.all[~same].sum()),
+            genuine=int(counts.all[same].sum()),
+            false_matches=(int(before[~same].sum()), int(after[~same].sum())),
+            fmr=(rate(before, genuine=False), rate(after, genuine=False)),
+            fnmr=(
+                rate(counts.all - before, genuine=True),
+                rate(counts.all - after, genuine=True),
+            ),
+            added=rate(after - before, genuine=False),
+            saved=rate(after - before, genuine=True),
+        )
 
     def impostors(self, *, after_password: bool) -> Attack:
         """A thousand people, each once before one template that has adapted to its owner."""
@@ -541,28 +592,26 @@ def _portrait(path: Path, pipeline: Pipeline) -> Portrait:
 
 
 def _rows(rows: Sequence[Row]) -> str:
-    header = ["after the enrolment", "enrolled", "people", "learnt", "FMR before", "FMR after"]
-    header += ["false matches", "added by it", "95 %", "FNMR before", "95 %", "after", "95 %"]
-    header += ["saved", "95 %"]
-    lines = []
-    for row in rows:
-        miss = [
-            (1 - each.tar.value, Interval(1 - each.tar.interval.high, 1 - each.tar.interval.low))
-            for each in (row.before, row.after)
-        ]
-        lines.append(
+    header = ["after the enrolment", "enrolled", "people", "learnt", "comparisons", "false matches"]
+    header += ["FMR before", "after", "added", "genuine", "FNMR before", "after", "saved"]
+
+    def cell(rate: Measured, form: str) -> str:
+        return f"{rate.value:{form}} {report.interval(rate.interval, form)}"
+
+    return report.table(
+        header,
+        [
             [
-                *(row.look, str(row.enrolled), str(row.people), f"{row.learnt:.1f}"),
-                *(f"{row.before.fmr.value:.2e}", f"{row.after.fmr.value:.2e}"),
-                f"{row.before.false_matches} to {row.after.false_matches}",
-                f"{row.more[1]:.1e}",
-                report.interval(Interval(*row.more[2:]), ".1e"),
-                *(f"{miss[0][0]:.4f}", report.interval(miss[0][1])),
-                *(f"{miss[1][0]:.4f}", report.interval(miss[1][1])),
-                *(f"{row.fewer[0]:.4f}", report.interval(Interval(*row.fewer[1:]))),
+                f"{row.look}, {'password too' if row.after_password else 'match alone'}",
+                *(str(row.enrolled), str(row.people), f"{row.learnt:.1f}", str(row.impostors)),
+                f"{row.false_matches[0]} to {row.false_matches[1]}",
+                *(cell(rate, ".1e") for rate in (*row.fmr, row.added)),
+                str(row.genuine),
+                *(cell(rate, ".4f") for rate in (*row.fnmr, row.saved)),
             ]
-        )
-    return report.table(header, lines)
+            for row in rows
+        ],
+    )
 
 
 def _attacks(attacks: Sequence[Attack]) -> str:
