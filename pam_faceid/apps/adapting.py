@@ -190,12 +190,16 @@ class Adapting:
         layout: Where everything lives.
         settings: Gives those in force. Raises ConfigError.
         lasts: Whether the process goes on after its reply: else nothing is made.
+
+    Attributes:
+        between_looks: Has something done while nobody is looked at; it raises nothing.
     """
 
     def __init__(self, layout: Layout, *, settings: Callable[[], Settings], lasts: bool) -> None:
         self._layout = layout
         self._settings = settings
         self._lasts = lasts
+        self.between_looks: Callable[[Callable[[], None]], None] = _at_once
         self.near_misses = NearMisses()
 
     def open(
@@ -236,11 +240,16 @@ class Adapting:
         gathered = self.near_misses.take(request, peer)
         if gathered is None:
             return
-        with gathered:
-            try:
-                self._adapt(gathered, Origin.AFTER_PASSWORD)
-            except Exception as error:  # as above
-                self._record(gathered.user, error=repr(error))
+
+        def learn() -> None:
+            with gathered:
+                try:
+                    self._adapt(gathered, Origin.AFTER_PASSWORD)
+                except Exception as error:  # as above
+                    self._record(gathered.user, error=repr(error))
+
+        # Somebody else may be looked at just now, and this needs the key.
+        self.between_looks(learn)
 
     def _is_near(self, gathered: Gathered) -> bool:
         settings = self._settings()
@@ -292,5 +301,9 @@ class Adapting:
             self._record(user, **facts)
 
     def _record(self, user: str, **facts: str | int | None) -> None:
-        with suppress(FaceIdError, OSError):  # there is nobody left to tell
+        with suppress(Exception):  # there is nobody left to tell
             wiring.audit_log(self._layout).record("adaptation", user=user, **facts)
+
+
+def _at_once(errand: Callable[[], None]) -> None:
+    errand()

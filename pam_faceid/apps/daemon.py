@@ -154,6 +154,7 @@ class Daemon:
         self._turns = Turns(
             selector=self._selector, mailbox=self._mailbox, desk=Desk(service, layout)
         )
+        service.adapting.between_looks = self._turns.between_looks
         self._near_misses = service.adapting.near_misses
         self._door = Door(listener, selector=self._selector, welcome=self._turns.welcome)
         self._stopping = False
