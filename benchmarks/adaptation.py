@@ -17,13 +17,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from benchmarks import report
 from benchmarks.adaptation_attacks import Attack, chains, ideal_chains, impostors, lookalikes
+from benchmarks.adaptation_rules import RULES
 from benchmarks.adaptation_trial import PLAIN, Row, Trial
 from benchmarks.drawn_looks import LOOKS
 from benchmarks.drawn_samples import drawn_vectors
@@ -51,6 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plain = {name: s.vector for name, s in samples.items() if s.vector is not None}
         drawn = drawn_vectors(options.images, plain, pipeline, cache=options.cache)
         trial = Trial(plain, drawn, rule, model=pipeline.embedder.model_id, seed=options.seed)
+        if options.rules:
+            compared = {
+                f"{look}, {name}": trial.row(
+                    look,
+                    4,
+                    after_password=False,
+                    draws=options.draws,
+                    replicates=options.replicates,
+                    combine=combine,
+                )
+                for look in (PLAIN, "glasses", "both")
+                for name, combine in RULES.items()
+            }
+            print(_compared(compared))
+            return 0
         rows = [
             trial.row(
                 look,
@@ -141,6 +157,21 @@ def _rows(rows: Sequence[Row]) -> str:
     )
 
 
+def _compared(rows: Mapping[str, Row]) -> str:
+    header = ["after the enrolment, rule", "comparisons", "false matches", "FNMR before", "after"]
+    return report.table(
+        header,
+        [
+            [
+                *(name, str(row.impostors)),
+                f"{row.false_matches[0]} to {row.false_matches[1]}",
+                *(f"{rate.value:.4f} {report.interval(rate.interval)}" for rate in row.fnmr),
+            ]
+            for name, row in rows.items()
+        ],
+    )
+
+
 def _attacks(attacks: Sequence[Attack]) -> str:
     header = ["attack", "attackers", "learnt from", "match before", "match after", "95 %"]
     return report.table(
@@ -169,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ways", type=int, default=500, help="pairs joined in the embedder's space"
     )
+    parser.add_argument("--rules", action="store_true", help="compare ways to use what was learnt")
     parser.add_argument("--replicates", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)

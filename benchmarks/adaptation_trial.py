@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -113,16 +113,29 @@ class Counts:
         return Measured(float(top.sum() / bottom.sum()), percentiles(np.array(rates)))
 
 
+Combine = Callable[
+    [Vectors, Vectors, Sequence[AdaptedReference], AdaptationRule, ReferenceTemplate], Vectors
+]
+
+
 def helped_scores(
-    scores: Vectors, probes: Vectors, used: Sequence[AdaptedReference], rule: AdaptationRule
+    scores: Vectors,
+    probes: Vectors,
+    used: Sequence[AdaptedReference],
+    rule: AdaptationRule,
+    template: ReferenceTemplate | None = None,
 ) -> Vectors:
     """Return `core.adaptation.raised` of each row of (P, D) unit probes at once."""
     if not used:
         return scores
-    adapted = np.array([r.embedding.vector for r in used], np.float32)
-    best = (probes @ adapted.T).max(axis=1)
+    best = (probes @ matrix(used).T).max(axis=1)
     helped = np.maximum(scores, (1 - WEIGHT) * scores + WEIGHT * best - rule.margin)
     return np.where(scores >= rule.floor, helped, scores).astype(np.float32)
+
+
+def matrix(references: Sequence[AdaptedReference | Reference]) -> Vectors:
+    """Return the embeddings as rows."""
+    return np.array([list(r.embedding.vector) for r in references], np.float32)
 
 
 def by_person(images: Mapping[str, Vectors]) -> dict[str, list[str]]:
@@ -208,17 +221,28 @@ class Trial:
         return known
 
     def scores(
-        self, template: ReferenceTemplate, known: Adapted | None, probes: Vectors
+        self,
+        template: ReferenceTemplate,
+        known: Adapted | None,
+        probes: Vectors,
+        combine: Combine = helped_scores,
     ) -> tuple[Vectors, Vectors]:
         """Return the scores of (P, D) probes without and with what was adapted."""
         before = (probes @ centre_of(template)).astype(np.float32)
         if known is None:
             return before, before
         used = in_force(known, template, self.rule, now=known.last_at)
-        return before, helped_scores(before, probes, used, self.rule)
+        return before, combine(before, probes, used, self.rule, template) if used else before
 
     def row(
-        self, look: str, enrolled: int, *, after_password: bool, draws: int, replicates: int
+        self,
+        look: str,
+        enrolled: int,
+        *,
+        after_password: bool,
+        draws: int,
+        replicates: int,
+        combine: Combine = helped_scores,
     ) -> Row:
         """Measure one look; see `Row`."""
         generator = np.random.default_rng(self.seed)
@@ -249,7 +273,8 @@ class Trial:
                 )
                 mine = np.full(len(rest) - half, self._number[name], np.int32)
                 before, after = (
-                    scores >= self.rule.threshold for scores in self.scores(template, known, probes)
+                    scores >= self.rule.threshold
+                    for scores in self.scores(template, known, probes, combine)
                 )
                 people = np.concatenate([mine, of[strangers]])
                 counts.add(self._number[name], people, before, after)
