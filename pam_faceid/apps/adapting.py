@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from pam_faceid.apps import wiring
 from pam_faceid.core.adaptation import (
     Adapted,
+    AdaptedReference,
     Origin,
     Sample,
     candidate,
@@ -209,19 +210,31 @@ class Adapting:
 
         To be called before the look, while there is a key.
         """
-        rule = self._settings().adaptation
-        if rule is None:
-            return None, ""
         try:
-            store = wiring.adapted_store(self._layout, keys)
-            kept = store.load(template.user, template.uid) if store.exists(template.user) else None
-            now = time.time()
-            gathered.wanted = self._lasts and is_due(kept, rule, now=now)
-            used = () if kept is None else in_force(kept, template, rule, now=now)
-        except FaceIdError as error:
+            return self._open(gathered, template, keys), ""
+        except Exception as error:  # the enrolled references will do, whatever is wrong with these
             gathered.wanted = self._lasts
-            return None, error.message
-        return (Help(used, rule) if used else None), ""
+            return None, error.message if isinstance(error, FaceIdError) else repr(error)
+
+    def _open(
+        self, gathered: Gathered, template: ReferenceTemplate, keys: KeyProvider
+    ) -> Help | None:
+        rule, now = self._settings().adaptation, time.time()
+        if rule is None:
+            return None
+        store = wiring.adapted_store(self._layout, keys)
+        kept = store.load(template.user, template.uid) if store.exists(template.user) else None
+        gathered.wanted = self._lasts and is_due(kept, rule, now=now)
+        if kept is None:
+            return None
+        used: tuple[AdaptedReference, ...] = ()
+        try:
+            used = in_force(kept, template, rule, now=now)
+        finally:
+            for reference in kept.references:
+                if reference not in used:
+                    reference.embedding.wipe()
+        return Help(used, rule) if used else None
 
     def ended(self, gathered: Gathered, outcome: Outcome) -> None:
         """See what comes of an attempt whose outcome was said and whose look is over."""

@@ -10,6 +10,7 @@ import json
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,15 @@ def nearly(enrolled: Machine, looks: tuple[Path, Path]) -> Iterator[Daemon]:
 
 def adapted(machine: Machine) -> Adapted | None:
     return wiring.adapted_store(machine.layout).load(machine.account.name, machine.account.uid)
+
+
+def learnt_soon(machine: Machine) -> bool:
+    """Whether something is learnt within two seconds."""
+    for _ in range(100):
+        if adapted(machine) is not None:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def events(machine: Machine, name: str) -> list[dict[str, str]]:
@@ -155,10 +165,13 @@ def test_a_near_miss_that_the_password_follows_is_a_match_the_next_time(nearly: 
     """Through libpam: one program fails the face, takes the password and gives credentials."""
     machine = nearly.machine
     operations = ("authenticate", "setcred(PAM_ESTABLISH_CRED)")
-    ended = machine.authenticate(machine.account.password, *operations)
-    assert ended.accepted
-    assert ended.asked_password
-    wait_until(lambda: adapted(machine) is not None, "the near miss is learnt")
+    # Nobody types as fast as this: on a loaded machine the look may not be over by then.
+    for _ in range(5):
+        ended = machine.authenticate(machine.account.password, *operations)
+        assert ended.accepted
+        assert ended.asked_password
+        if learnt_soon(machine):
+            break
     found = adapted(machine)
     assert found is not None
     assert [r.origin for r in found.references] == [Origin.AFTER_PASSWORD]

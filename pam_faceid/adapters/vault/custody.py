@@ -254,13 +254,21 @@ class KeyCustody:
     def _reseal_adapted(self, key: bytearray, next_key: bytearray) -> None:
         if self._adapted is None:
             return
-        with self._adapted.held_still():
-            for user in self._adapted.users():
-                try:
-                    self._adapted.reseal(user, key=key, new_key=next_key)
-                except VaultError as error:
-                    self._report(f"the adapted references of {user} are dropped: {error.message}")
-                    self._adapted.discard(user)
+        try:
+            with self._adapted.held_still():
+                for user in self._adapted.users():
+                    self._reseal_or_drop(self._adapted, user, key, next_key)
+        except VaultError as error:
+            self._report(f"adapted references are left as they are: {error.message}")
+
+    def _reseal_or_drop(
+        self, adapted: SealedAdaptedStore, user: str, key: bytearray, next_key: bytearray
+    ) -> None:
+        try:
+            adapted.reseal(user, key=key, new_key=next_key)
+        except VaultError as error:
+            self._report(f"the adapted references of {user} are dropped: {error.message}")
+            adapted.discard(user)
 
     def _replace(self, path: Path, key: bytearray, place: Place) -> None:
         """Put a key where another may be, and destroy that one."""

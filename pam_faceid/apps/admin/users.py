@@ -222,9 +222,11 @@ def _is_there(store: TemplateStore, name: str, look: str | None) -> bool:
 
 def _remove_all(admin: Admin, store: TemplateStore, name: str, *, yes: bool) -> str:
     _confirm_deletion(f"the face template of {name}", yes=yes)
-    # First, so that nothing of a person is left where the template is gone.
-    wiring.adapted_store(admin.layout).remove(name)
-    store.remove(name)
+    try:
+        # First, so that nothing of a person is left where the template is gone.
+        wiring.adapted_store(admin.layout).remove(name)
+    finally:
+        store.remove(name)
     wiring.state_store(admin.layout).remove(name)
     wiring.audit_log(admin.layout).record("remove-user", user=name)
     return "the template is deleted; only the password lets them in now"
