@@ -10,6 +10,7 @@ SERVICE_USER: Final = "faceid"  # decodes pixels; holds nothing
 KEEPER_USER: Final = "faceid-keeper"  # the daemon: key, templates, state; sees no camera
 PROGRAM_DIR: Final = Path("/opt/pam_faceid")
 TEMPLATE_SUFFIX: Final = ".template"
+ADAPTED_SUFFIX: Final = ".adapted"
 
 
 @dataclass(frozen=True, slots=True)

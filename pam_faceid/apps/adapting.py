@@ -1,69 +1,59 @@
 """A login that ended becomes a reference, or does not: after the reply, when nobody looks any more.
 
-Nothing in here changes the outcome of an attempt. What fails is recorded, and that is all.
+Nothing in here changes the outcome of an attempt. What fails is recorded, and that is all. What
+only a login that learns needs is imported late: most attempts do without.
 """
 
 from __future__ import annotations
 
-import os
 import pwd
-import select
-import threading
 import time
 from array import array
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from pam_faceid.apps import wiring
-from pam_faceid.core.adaptation import (
-    Adapted,
-    AdaptedReference,
-    Origin,
-    Sample,
-    candidate,
-    in_force,
-    is_due,
-    with_reference,
-)
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.facts import ROOT
-from pam_faceid.core.types import Embedding, Observation, Outcome
-from pam_faceid.core.verification import Help
+from pam_faceid.core.types import Embedding, Outcome
+from pam_faceid.layout import ADAPTED_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from pam_faceid.apps.near_misses import NearMisses
     from pam_faceid.apps.protocol import LetIn, Peer
     from pam_faceid.apps.settings import Settings
+    from pam_faceid.core.adaptation import Adapted, AdaptedReference, Origin
     from pam_faceid.core.ports import KeyProvider
-    from pam_faceid.core.types import ReferenceTemplate
+    from pam_faceid.core.types import Observation, ReferenceTemplate, SampleQuality
+    from pam_faceid.core.verification import Help
     from pam_faceid.layout import Layout
 
-NEAR_MISS_SECONDS: Final = 20.0  # to type the password, once more if need be
 MOST_SAMPLES: Final = 32
-MOST_NEAR_MISSES: Final = 8
 
 
-@dataclass(slots=True, eq=False)
 class Gathered:
     """The samples of one attempt, until they are wiped.
 
     Args:
         user, service: Of the request.
         peer: Who asked.
+
+    Attributes:
         wanted: Whether anything may come of them.
         best_score: Of all frames; None when nothing was compared.
-        samples: Copies of what was compared, the latest.
+        samples: Copies of what was compared, the latest, with its quality.
     """
 
-    user: str
-    service: str
-    peer: Peer
-    wanted: bool = False
-    best_score: float | None = None
-    samples: list[Sample] = field(default_factory=list)
+    def __init__(self, user: str, service: str, peer: Peer) -> None:
+        self.user = user
+        self.service = service
+        self.peer = peer
+        self.wanted = False
+        self.best_score: float | None = None
+        self.samples: list[tuple[Embedding, SampleQuality]] = []
 
     def see(self, observation: Observation) -> None:
         """Copy what is compared; the attempt wipes its own."""
@@ -71,19 +61,20 @@ class Gathered:
             return
         seen = observation.embedding
         copy = Embedding(array("f", seen.vector), seen.model_id)
-        self.samples.append(Sample(copy, observation.quality))
+        self.samples.append((copy, observation.quality))
         if len(self.samples) > MOST_SAMPLES:
-            self.samples.pop(0).embedding.wipe()
+            self.samples.pop(0)[0].wipe()
 
     def handed_over(self) -> Gathered:
         """Return one that has the samples, which this one has no more."""
-        samples, self.samples = self.samples, []
-        return replace(self, samples=samples)
+        other = Gathered(self.user, self.service, self.peer)
+        other.samples, self.samples = self.samples, []
+        return other
 
     def wipe(self) -> None:
         """Overwrite every embedding."""
-        for sample in self.samples:
-            sample.embedding.wipe()
+        for embedding, _ in self.samples:
+            embedding.wipe()
         self.samples.clear()
 
     def __enter__(self) -> Gathered:
@@ -98,110 +89,35 @@ class Gathered:
         self.wipe()
 
 
-@dataclass(slots=True, eq=False)
-class _NearMiss:
-    """An attempt that the password may confirm.
-
-    Args:
-        process: The pidfd of who asked: the same program has to say that the password was right.
-        until: Monotonic seconds.
-    """
-
-    gathered: Gathered
-    process: int
-    until: float
-
-    def end(self) -> None:
-        self.gathered.wipe()
-        with suppress(OSError):
-            os.close(self.process)
-
-    def is_of(self, request: LetIn, peer: Peer) -> bool:
-        asked = self.gathered
-        return (
-            time.monotonic() < self.until
-            and (asked.user, asked.service) == (request.user, request.service)
-            and (asked.peer.pid, asked.peer.uid) == (peer.pid, peer.uid)
-            and peer.uid == ROOT
-            # It has not ended, so that its number is still its own.
-            and not select.select([self.process], [], [], 0)[0]
-        )
-
-
-class NearMisses:
-    """Attempts that were nearly a match, in memory alone, for seconds. Any thread may ask.
-
-    Args:
-        seconds: For how many.
-    """
-
-    def __init__(self, *, seconds: float = NEAR_MISS_SECONDS) -> None:
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._by_user: dict[str, _NearMiss] = {}
-
-    def keep(self, gathered: Gathered) -> None:
-        """Take over the samples of an attempt."""
-        process = os.pidfd_open(gathered.peer.pid)
-        with self._lock:
-            self._end(gathered.user)
-            while len(self._by_user) >= MOST_NEAR_MISSES:
-                self._end(next(iter(self._by_user)))
-            self._by_user[gathered.user] = _NearMiss(
-                gathered.handed_over(), process, time.monotonic() + self._seconds
-            )
-
-    def take(self, request: LetIn, peer: Peer) -> Gathered | None:
-        """Return the samples that this confirms, for the caller to wipe; others of the user go."""
-        with self._lock:
-            found = self._by_user.pop(request.user, None)
-        if found is None:
-            return None
-        taken = found.gathered.handed_over() if found.is_of(request, peer) else None
-        found.end()
-        return taken
-
-    def forget(self, user: str) -> None:
-        """Wipe what is kept of a user."""
-        with self._lock:
-            self._end(user)
-
-    def next_deadline(self) -> float | None:
-        """When `expire` has something to do; monotonic seconds."""
-        with self._lock:
-            return min((each.until for each in self._by_user.values()), default=None)
-
-    def expire(self) -> None:
-        """Wipe what nobody confirmed in time."""
-        now = time.monotonic()
-        with self._lock:
-            for user in [u for u, each in self._by_user.items() if each.until <= now]:
-                self._end(user)
-
-    def _end(self, user: str) -> None:
-        found = self._by_user.pop(user, None)
-        if found is not None:
-            found.end()
-
-
 class Adapting:
     """What comes of attempts when they are over.
 
     Args:
         layout: Where everything lives.
         settings: Gives those in force. Raises ConfigError.
-        lasts: Whether the process goes on after its reply: else nothing is made.
+        near_misses: Keeps what the password may confirm; None in a process that ends with its
+            reply, where nothing is made.
 
     Attributes:
         between_looks: Has something done while nobody is looked at; it raises nothing.
     """
 
-    def __init__(self, layout: Layout, *, settings: Callable[[], Settings], lasts: bool) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        settings: Callable[[], Settings],
+        near_misses: NearMisses | None,
+    ) -> None:
         self._layout = layout
         self._settings = settings
-        self._lasts = lasts
+        self._near_misses = near_misses
         self.between_looks: Callable[[Callable[[], None]], None] = _at_once
-        self.near_misses = NearMisses()
+
+    def begin(self, user: str) -> None:
+        """Forget a near miss of a user: another attempt of theirs begins."""
+        if self._near_misses is not None:
+            self._near_misses.forget(user)
 
     def open(
         self, gathered: Gathered, template: ReferenceTemplate, keys: KeyProvider
@@ -213,18 +129,26 @@ class Adapting:
         try:
             return self._open(gathered, template, keys), ""
         except Exception as error:  # the enrolled references will do, whatever is wrong with these
-            gathered.wanted = self._lasts
+            gathered.wanted = self._near_misses is not None
             return None, error.message if isinstance(error, FaceIdError) else repr(error)
 
     def _open(
         self, gathered: Gathered, template: ReferenceTemplate, keys: KeyProvider
     ) -> Help | None:
+        lasts = self._near_misses is not None
+        there = (self._layout.adapted / f"{template.user}{ADAPTED_SUFFIX}").exists()
+        if not (there or lasts):
+            return None
         rule, now = self._settings().adaptation, time.time()
         if rule is None:
             return None
-        store = wiring.adapted_store(self._layout, keys)
-        kept = store.load(template.user, template.uid) if store.exists(template.user) else None
-        gathered.wanted = self._lasts and is_due(kept, rule, now=now)
+        from pam_faceid.core.adaptation import in_force, is_due
+        from pam_faceid.core.verification import Help
+
+        kept = None
+        if there:
+            kept = wiring.adapted_store(self._layout, keys).load(template.user, template.uid)
+        gathered.wanted = lasts and is_due(kept, rule, now=now)
         if kept is None:
             return None
         used: tuple[AdaptedReference, ...] = ()
@@ -238,21 +162,26 @@ class Adapting:
 
     def ended(self, gathered: Gathered, outcome: Outcome) -> None:
         """See what comes of an attempt whose outcome was said and whose look is over."""
-        if not gathered.samples:
+        if not gathered.samples or self._near_misses is None:
             return
+        from pam_faceid.core.adaptation import Origin
+
         try:
             if outcome is Outcome.MATCH:
                 self._adapt(gathered, Origin.AFTER_MATCH)
             elif outcome is Outcome.NON_MATCH and self._is_near(gathered):
-                self.near_misses.keep(gathered)
+                self._near_misses.keep(gathered)
         except Exception as error:  # it would have been comfort
             self._record(gathered.user, error=repr(error))
 
     def let_in(self, request: LetIn, peer: Peer) -> None:
         """See what comes of a near miss, now that something else let the person in."""
-        gathered = self.near_misses.take(request, peer)
+        if self._near_misses is None:
+            return
+        gathered = self._near_misses.take(request, peer)
         if gathered is None:
             return
+        from pam_faceid.core.adaptation import Origin
 
         def learn() -> None:
             with gathered:
@@ -282,6 +211,9 @@ class Adapting:
         rule, user = settings.adaptation, gathered.user
         if rule is None:
             return
+        from pam_faceid.core.adaptation import Sample, candidate, with_reference
+
+        samples = [Sample(embedding, quality) for embedding, quality in gathered.samples]
         uid = pwd.getpwnam(user).pw_uid
         facts: dict[str, str | int | None] = {}
         with wiring.one_key(self._layout) as keys:
@@ -292,7 +224,7 @@ class Adapting:
                 template = templates.load(user, uid)
                 try:
                     added = candidate(
-                        gathered.samples,
+                        samples,
                         origin,
                         template,
                         known,

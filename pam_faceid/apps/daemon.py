@@ -25,6 +25,7 @@ from pam_faceid.apps import wiring
 from pam_faceid.apps.door import Door
 from pam_faceid.apps.errands import Mailbox
 from pam_faceid.apps.listener import own_listener, passed_listener
+from pam_faceid.apps.near_misses import NearMisses
 from pam_faceid.apps.notify import Notifier, Watchdog
 from pam_faceid.apps.observer import WarmObserver
 from pam_faceid.apps.observing import start_observer
@@ -150,12 +151,18 @@ class Daemon:
         )
         self._selector = selectors.DefaultSelector()
         self._mailbox = Mailbox()
-        service = Service(layout, settings=self._settings, look=self._observer.look, one_shot=False)
+        self._near_misses = NearMisses()
+        service = Service(
+            layout,
+            settings=self._settings,
+            look=self._observer.look,
+            one_shot=False,
+            near_misses=self._near_misses,
+        )
         self._turns = Turns(
             selector=self._selector, mailbox=self._mailbox, desk=Desk(service, layout)
         )
         service.adapting.between_looks = self._turns.between_looks
-        self._near_misses = service.adapting.near_misses
         self._door = Door(listener, selector=self._selector, welcome=self._turns.welcome)
         self._stopping = False
         self._active_at = time.monotonic()

@@ -39,6 +39,7 @@ from pam_faceid.core.facts import ROOT, Refused, Request
 from pam_faceid.core.types import Observation, Outcome, Refusal, Verdict
 
 if TYPE_CHECKING:
+    from pam_faceid.apps.near_misses import NearMisses
     from pam_faceid.apps.observer import Sight
     from pam_faceid.apps.order import Order
     from pam_faceid.apps.settings import Settings
@@ -70,6 +71,7 @@ class Service:
         one_shot: The process serves one attempt, so loading time counts more than frame time.
         confine: Called between the last look at the key and the first word of the observer, to
             give up what is needed for neither. None where the service manager sees to that.
+        near_misses: Keeps what the password may confirm; None where no login teaches anything.
     """
 
     def __init__(
@@ -80,13 +82,14 @@ class Service:
         look: Callable[[Order], AbstractContextManager[Sight]],
         one_shot: bool,
         confine: Callable[[Sight], None] | None = None,
+        near_misses: NearMisses | None = None,
     ) -> None:
         self.layout = layout
         self.settings = settings
         self.look = look
         self.one_shot = one_shot
         self.confine = confine
-        self.adapting = Adapting(layout, settings=settings, lasts=not one_shot)
+        self.adapting = Adapting(layout, settings=settings, near_misses=near_misses)
 
     def answer(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> None:
         """Do what was asked and send the outcome.
@@ -99,7 +102,7 @@ class Service:
             channel.send(Ended(self._let_in(request, peer)))
             self.adapting.let_in(request, peer)
             return
-        self.adapting.near_misses.forget(request.user)
+        self.adapting.begin(request.user)
         cleanup = contextlib.ExitStack()
         attempt = Attempt(request, self, channel, peer, cleanup)
         with attempt.gathered as gathered:

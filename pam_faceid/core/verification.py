@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pam_faceid.core import policy
-from pam_faceid.core.adaptation import AdaptationRule, AdaptedReference, raised
 from pam_faceid.core.config import Matcher
 from pam_faceid.core.matching import compare
 from pam_faceid.core.policy import DecisionRule
@@ -17,6 +17,9 @@ from pam_faceid.core.types import (
     ReferenceTemplate,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from pam_faceid.core.adaptation import AdaptationRule, AdaptedReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +81,8 @@ def helped_score(
 ) -> float:
     """Return the comparison score that a login decides by. Raises FaceIdError as `compare`."""
     score = compare(probe, template, matcher)
-    return score if help_ is None else raised(score, probe, help_.references, help_.rule)
+    if help_ is None:
+        return score
+    from pam_faceid.core.adaptation import raised  # noqa: PLC0415 (most logins do without)
+
+    return raised(score, probe, help_.references, help_.rule)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pam_faceid.apps.adapting import MOST_NEAR_MISSES, MOST_SAMPLES, Gathered, NearMisses
+from pam_faceid.apps.adapting import MOST_SAMPLES, Gathered
+from pam_faceid.apps.near_misses import MOST_NEAR_MISSES, NearMisses
 from pam_faceid.apps.protocol import LetIn, Peer
 from pam_faceid.core.types import Embedding, Observation, SampleQuality
 
@@ -34,7 +35,8 @@ def seen() -> Observation:
 
 
 def gathered(peer: Peer, user: str = "alice", *, frames: int = 3) -> Gathered:
-    made = Gathered(user, "sudo", peer, wanted=True)
+    made = Gathered(user, "sudo", peer)
+    made.wanted = True
     for _ in range(frames):
         made.see(seen())
     return made
@@ -45,7 +47,7 @@ def is_wiped(vectors: list[Embedding]) -> bool:
 
 
 def vectors_of(made: Gathered) -> list[Embedding]:
-    return [sample.embedding for sample in made.samples]
+    return [embedding for embedding, _ in made.samples]
 
 
 def test_what_was_asked_for_is_given_once(peer: Peer) -> None:
@@ -129,11 +131,12 @@ def test_few_are_kept_and_nothing_stays_open(peer: Peer) -> None:
 
 
 def test_an_attempt_keeps_its_latest_samples_and_copies_them(peer: Peer) -> None:
-    made = Gathered("alice", "sudo", peer, wanted=True)
+    made = Gathered("alice", "sudo", peer)
+    made.wanted = True
     observation = seen()
     assert observation.embedding is not None
     made.see(observation)
-    first = made.samples[0].embedding
+    first = made.samples[0][0]
     observation.embedding.wipe()
     assert not is_wiped([first])
     for _ in range(MOST_SAMPLES):

@@ -29,11 +29,11 @@ from pam_faceid.adapters.vault.templates import check_user_name
 from pam_faceid.core.adaptation import Adapted, AdaptedReference, Origin
 from pam_faceid.core.errors import FaceIdError, VaultError
 from pam_faceid.core.types import Embedding
+from pam_faceid.layout import ADAPTED_SUFFIX
 
 if TYPE_CHECKING:
     from pam_faceid.core.ports import KeyProvider
 
-SUFFIX: Final = ".adapted"
 _USUAL_BODY: Final = 1 << 14  # a longer one leaves a copy where the buffer was before it grew
 
 
@@ -138,9 +138,9 @@ class SealedAdaptedStore:
         """Names that have a file, sorted. Raises VaultError."""
         found = self._files.names()
         return [
-            name.removesuffix(SUFFIX)
+            name.removesuffix(ADAPTED_SUFFIX)
             for name in found
-            if name.endswith(SUFFIX) and not name.startswith(".")
+            if name.endswith(ADAPTED_SUFFIX) and not name.startswith(".")
         ]
 
     @contextmanager
@@ -209,7 +209,7 @@ class SealedAdaptedStore:
 
 def _name(user: str) -> str:
     check_user_name(user)
-    return f"{user}{SUFFIX}"
+    return f"{user}{ADAPTED_SUFFIX}"
 
 
 def _encode(adapted: Adapted) -> bytearray:
