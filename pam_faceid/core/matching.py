@@ -22,6 +22,23 @@ class RateRange(NamedTuple):
     high: float
 
 
+class RateAt(NamedTuple):
+    """What a calibration says of the false match rate at a threshold.
+
+    Args:
+        low, high: Where the rate lies; the same inside the calibration.
+        interval_low, interval_high: Ends of its 95 % interval.
+        between: The measured rates on either side where it is interpolated; one of them twice where
+            it was measured itself; None beyond what was measured.
+    """
+
+    low: float
+    high: float
+    interval_low: float
+    interval_high: float
+    between: tuple[float, float] | None
+
+
 def compare(probe: Embedding, template: ReferenceTemplate, matcher: Matcher) -> float:
     """Return the comparison score: a cosine, -1 to 1, higher for more alike.
 
@@ -125,9 +142,39 @@ def fmr_at(threshold: float, calibration: Calibration) -> RateRange:
     return RateRange(rate, rate)
 
 
+def rate_at(threshold: float, calibration: Calibration) -> RateAt:
+    """Return the false match rate at a match threshold with its 95 % interval.
+
+    Between two points each end of the interval is interpolated as the rate is, and the lower end is
+    0 where it is 0 at one of them. Beyond the points the interval is as wide as what is known.
+    """
+    points = calibration.points
+    low, high = fmr_at(threshold, calibration)
+    if threshold < points[0].threshold:
+        return RateAt(low, high, points[0].low, 1.0, None)
+    if not threshold <= points[-1].threshold:
+        return RateAt(low, high, 0.0, points[-1].high, None)
+    thresholds = [point.threshold for point in points]
+    right = bisect_left(thresholds, threshold)
+    if thresholds[right] == threshold:
+        point = points[right]
+        return RateAt(low, high, point.low, point.high, (point.fmr, point.fmr))
+    left = right - 1
+    sides, pair = points[left : right + 1], thresholds[left : right + 1]
+    ends = [
+        math.exp(_interpolate(threshold, pair, [math.log(end) for end in both]))
+        if all(both)
+        else 0.0
+        for both in ([p.low for p in sides], [p.high for p in sides])
+    ]
+    return RateAt(low, high, ends[0], ends[1], (points[left].fmr, points[right].fmr))
+
+
 def _interpolate(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
     """Read y off straight lines between points; `x` lies within the rising `xs`."""
     right = min(max(bisect_left(xs, x), 1), len(xs) - 1)
+    if x == xs[right]:  # a point is what was measured, to the last digit
+        return ys[right]
     left = right - 1
     share = (x - xs[left]) / (xs[right] - xs[left])
     return ys[left] + share * (ys[right] - ys[left])

@@ -15,6 +15,7 @@ from pam_faceid.core.matching import (
     compare,
     fmr_at,
     match_threshold,
+    rate_at,
     threshold_for,
 )
 from pam_faceid.core.types import Embedding, Reference, ReferenceTemplate, SampleQuality
@@ -124,6 +125,38 @@ def test_the_rate_at_a_threshold_undoes_the_threshold_of_a_rate():
 def test_outside_the_points_only_one_bound_of_the_rate_is_known():
     assert fmr_at(0.1, CALIBRATION) == (1e-2, 1.0)
     assert fmr_at(0.6, CALIBRATION) == (0.0, 1e-5)
+
+
+def test_at_a_point_the_interval_is_the_measured_one():
+    """Reached from the rate or from the threshold, and at the last point too."""
+    for point in CALIBRATION.points:
+        for threshold in (point.threshold, threshold_for(point.fmr, CALIBRATION)):
+            told = rate_at(threshold, CALIBRATION)
+            assert (told.interval_low, told.interval_high) == (point.low, point.high)
+            assert told.between == (point.fmr, point.fmr)
+
+
+def test_between_points_the_interval_is_interpolated_as_the_rate_is_and_says_so():
+    told = rate_at(threshold_for(1e-4, CALIBRATION), CALIBRATION)
+
+    assert told.between == (1e-3, 1e-5)
+    assert told.interval_low == pytest.approx(math.sqrt(9e-4 * 5e-6))
+    assert told.interval_high == pytest.approx(math.sqrt(1.2e-3 * 2e-5))
+    assert told.interval_low < told.low == told.high < told.interval_high
+
+
+def test_beside_a_point_whose_interval_reaches_none_the_lower_end_is_none():
+    points = (*CALIBRATION.points, CalibrationPoint(fmr=1e-6, threshold=0.54, low=0.0, high=1e-5))
+    told = rate_at(0.5, msgspec.structs.replace(CALIBRATION, points=points))
+
+    assert (told.interval_low, told.between) == (0.0, (1e-5, 1e-6))
+    assert 1e-5 < told.interval_high < 2e-5
+
+
+def test_beyond_the_points_the_interval_is_as_wide_as_what_is_known():
+    assert rate_at(0.1, CALIBRATION) == (1e-2, 1.0, 0.009, 1.0, None)
+    assert rate_at(0.6, CALIBRATION) == (0.0, 1e-5, 0.0, 2e-5, None)
+    assert rate_at(math.nan, CALIBRATION).between is None
 
 
 def test_a_threshold_in_the_configuration_wins_over_any_calibration():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import click
 
@@ -13,8 +13,8 @@ from pam_faceid.apps.admin.output import as_json, facts
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.models.manifest import Manifest
-    from pam_faceid.core.config import Config
-    from pam_faceid.core.matching import RateRange
+    from pam_faceid.core.config import Config, MatchingConfig
+    from pam_faceid.core.matching import RateAt
 
 
 @click.group()
@@ -28,7 +28,7 @@ def config() -> None:
 def check(admin: Admin, *, json_wanted: bool) -> None:
     """Say whether the configuration is valid and its embedder is installed."""
     settings, manifest = _load(admin)
-    threshold = _operating_point(settings, manifest).threshold
+    threshold = _operating_point(settings.matching, manifest).threshold
     if json_wanted:
         as_json({"file": str(admin.layout.config_file), "valid": True, "threshold": threshold})
         return
@@ -40,15 +40,24 @@ def check(admin: Admin, *, json_wanted: bool) -> None:
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
 def show(admin: Admin, *, json_wanted: bool) -> None:
-    """Show every value in effect, which of them are defaults, and the false match rate."""
+    """Show every value in effect, which of them are defaults, and the false match rate.
+
+    The rate has its 95 % interval, and stands beside what the other matchers would come to.
+    """
     import msgspec
 
-    from pam_faceid.core.config import Config
+    from pam_faceid.core.config import Config, Matcher
 
     settings, manifest = _load(admin)
     values = msgspec.to_builtins(settings)
     defaults = msgspec.to_builtins(Config())
-    point = _operating_point(settings, manifest)
+    point = _operating_point(settings.matching, manifest)
+    others = {
+        matcher: _operating_point(
+            msgspec.structs.replace(settings.matching, matcher=matcher), manifest
+        )
+        for matcher in get_args(Matcher)
+    }
     if json_wanted:
         as_json(
             {
@@ -62,7 +71,11 @@ def show(admin: Admin, *, json_wanted: bool) -> None:
                 ],
                 "matching": {
                     "threshold": point.threshold,
-                    "fmr": None if point.fmr is None else point.fmr._asdict(),
+                    **_described(point.fmr),
+                    "matchers": {
+                        matcher: {"threshold": other.threshold, **_described(other.fmr)}
+                        for matcher, other in others.items()
+                    },
                 },
             }
         )
@@ -79,6 +92,11 @@ def show(admin: Admin, *, json_wanted: bool) -> None:
         {
             "match threshold": f"{point.threshold:.4f}, a cosine of {settings.matching.embedder}",
             "false match rate": _rate(point.fmr),
+            **{
+                f"with {matcher}": f"{other.threshold:.4f}: {_figures(other.fmr)}"
+                for matcher, other in others.items()
+                if matcher != settings.matching.matcher
+            },
         }
     )
 
@@ -99,25 +117,48 @@ class _OperatingPoint(NamedTuple):
     """
 
     threshold: float
-    fmr: RateRange | None
+    fmr: RateAt | None
 
 
-def _operating_point(settings: Config, manifest: Manifest) -> _OperatingPoint:
-    from pam_faceid.core.matching import fmr_at, match_threshold
+def _operating_point(matching: MatchingConfig, manifest: Manifest) -> _OperatingPoint:
+    from pam_faceid.core.matching import match_threshold, rate_at
 
-    spec = manifest.find(settings.matching.embedder)
-    calibration = spec.calibration_of(settings.matching.matcher)
-    threshold = match_threshold(settings.matching, calibration, model=spec.name)
+    spec = manifest.find(matching.embedder)
+    calibration = spec.calibration_of(matching.matcher)
+    threshold = match_threshold(matching, calibration, model=spec.name)
     if calibration is None:
         return _OperatingPoint(threshold, None)
-    return _OperatingPoint(threshold, fmr_at(threshold, calibration))
+    return _OperatingPoint(threshold, rate_at(threshold, calibration))
 
 
-def _rate(fmr: RateRange | None) -> str:
+def _rate(fmr: RateAt | None) -> str:
     if fmr is None:
         return "unknown: this model was never calibrated"
+    return f"{_figures(fmr)}, comparing one image with the template of a stranger"
+
+
+def _figures(fmr: RateAt | None) -> str:
+    """Return rate and interval, and whether either was measured at this very threshold."""
+    if fmr is None:
+        return "unknown"
     value = f"{fmr.low:.2g}" if fmr.low == fmr.high else f"between {fmr.low:.2g} and {fmr.high:.2g}"
-    return f"{value}, comparing one image with the template of a stranger"
+    value += f", 95 % [{fmr.interval_low:.2g}, {fmr.interval_high:.2g}]"
+    if fmr.between is None:
+        return f"{value}, beyond what was measured"
+    left, right = fmr.between
+    return value if left == right else f"{value}, interpolated between {left:.2g} and {right:.2g}"
+
+
+def _described(fmr: RateAt | None) -> dict[str, object]:
+    if fmr is None:
+        return {"fmr": None, "fmr_interval": None, "measured": None, "interpolated_between": None}
+    at_point = fmr.between is not None and fmr.between[0] == fmr.between[1]
+    return {
+        "fmr": {"low": fmr.low, "high": fmr.high},
+        "fmr_interval": {"low": fmr.interval_low, "high": fmr.interval_high},
+        "measured": at_point,
+        "interpolated_between": None if at_point or fmr.between is None else list(fmr.between),
+    }
 
 
 def _toml(value: object) -> str:
