@@ -213,7 +213,7 @@ def _lay_out(bed: Bed, models: Path) -> None:
     layout.templates.chmod(0o750)
     layout.audit_log.parent.mkdir(parents=True)
     layout.models.mkdir(parents=True)
-    for file in (*models.glob("*.onnx"), models / "manifest.toml"):
+    for file in (*models.glob("*.onnx"), *models.glob("*.json"), models / "manifest.toml"):
         shutil.copyfile(file, layout.models / file.name)
     create_key_file(layout.key_file)
     # A machine without processes: whoever measures may be logged in over the network.

@@ -28,9 +28,10 @@ from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
 from benchmarks.lfw import person
 from benchmarks.sequences import Recorded, development_sources, observe_sources
 from benchmarks.statistics import Interval, draw_people, percentiles, wilson
-from benchmarks.templates import calibrated_thresholds, template_scores
+from benchmarks.templates import calibrated_thresholds
 from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.core import policy
+from pam_faceid.core.cohort import template_scores
 from pam_faceid.core.config import Matcher, MatchingConfig, refusing_frames
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.policy import DecisionRule

@@ -24,6 +24,7 @@ from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
 from benchmarks.lfw import people_of, person
 from benchmarks.statistics import Comparisons, FixedThreshold, OperatingPoint, rates_at
 from pam_faceid.adapters.models.manifest import load_manifest
+from pam_faceid.core.cohort import template_scores
 from pam_faceid.core.config import Matcher, MatchingConfig
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.matching import threshold_for
@@ -190,19 +191,6 @@ def enrolled_comparisons(
     return Comparisons(
         np.concatenate(scores), np.concatenate(first), np.concatenate(second), people=len(people)
     )
-
-
-def template_scores(
-    probes: NDArray[np.float32], references: NDArray[np.float32], matcher: Matcher
-) -> NDArray[np.float32]:
-    """Return `core.matching.comparison_score` of each row of (P, D) unit probes at once."""
-    scores: NDArray[np.float32]
-    if matcher == "nearest":
-        scores = (probes @ references.T).max(axis=1)
-    else:
-        centre = references.mean(axis=0)
-        scores = probes @ (centre / np.float32(np.linalg.norm(centre)))
-    return scores
 
 
 def _table(rows: Sequence[Row], index: int) -> str:

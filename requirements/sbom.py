@@ -52,6 +52,7 @@ def sbom(repository: Path) -> Component:
         # Installed with --with-report only; the rest of that file is the first one again.
         *({**part, "scope": "optional"} for part in asked_for if part not in required),
         *(model(spec) for spec in manifest["model"]),
+        *(cohort(spec) for spec in manifest["model"] if "cohort" in spec),
         *(system(name, why) for name, why in SYSTEM.items()),
     ]
     return {
@@ -131,6 +132,20 @@ def model(spec: dict[str, object]) -> Component:
                 }
             ]
         },
+    }
+
+
+def cohort(spec: dict[str, object]) -> Component:
+    """Return the strangers of an embedder: numbers of nobody, made by this repository."""
+    file = spec["cohort"]
+    assert isinstance(file, dict)
+    return {
+        "type": "data",
+        "bom-ref": f"cohort:{spec['name']}",
+        "name": str(file["file"]),
+        "version": str(file["sha256"])[:12],
+        "hashes": [{"alg": "SHA-256", "content": file["sha256"]}],
+        "licenses": [{"license": {"id": "MIT"}}],
     }
 
 

@@ -201,7 +201,11 @@ def models_copy(models_dir: Path) -> Iterator[Path]:
     copy = Path(tempfile.mkdtemp(prefix="pam_faceid-models-", dir="/run"))
     copy.chmod(0o755)
     try:
-        for file in [*models_dir.glob("*.onnx"), models_dir / "manifest.toml"]:
+        for file in [
+            *models_dir.glob("*.onnx"),
+            *models_dir.glob("*.json"),
+            models_dir / "manifest.toml",
+        ]:
             shutil.copyfile(file, copy / file.name)
             (copy / file.name).chmod(0o644)
         yield copy

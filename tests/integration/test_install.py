@@ -74,6 +74,7 @@ def test_what_is_installed_is_whole_and_belongs_to_root_alone(installed: Machine
         "/opt/pam_faceid/hook.py": "root root 644",
         f"/usr/lib/{os.uname().machine}-linux-gnu/security/pam_faceid.so": "root root 644",
         "/usr/share/pam_faceid/models/manifest.toml": "root root 644",
+        "/usr/share/pam_faceid/models/sface_mirrored.cohort.json": "root root 644",
         "/usr/local/sbin/faceid-admin": "root root 755",
         "/usr/local/lib/systemd/system/faceidd.service": "root root 644",
         "/var/lib/pam_faceid": "faceid-keeper faceid-keeper 700",

@@ -11,9 +11,9 @@ import pytest
 from benchmarks.calibrate import with_calibration
 from benchmarks.lfw import Pair, every_pair, images_of, read_pairs
 from benchmarks.report import median, table
-from benchmarks.templates import template_scores
 from pam_faceid.adapters.models.manifest import Manifest
 from pam_faceid.core.calibration import Calibration, CalibrationPoint
+from pam_faceid.core.cohort import template_scores
 from pam_faceid.core.matching import comparison_score
 
 CALIBRATION = Calibration(

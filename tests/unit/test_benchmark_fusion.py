@@ -8,7 +8,7 @@ import pytest
 from benchmarks.fusion import MATCHERS, Tail, matched, over_probes
 from benchmarks.mean_face import mean_of_people, unit
 from benchmarks.statistics import Comparisons
-from benchmarks.templates import template_scores
+from pam_faceid.core.cohort import template_scores
 
 PEOPLE = 12
 RATES = (0.02, 0.005)

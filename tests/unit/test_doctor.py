@@ -29,7 +29,11 @@ def layout(tmp_path: Path, models_dir: Path) -> Layout:
     found = Layout(tmp_path)
     for folder in (found.templates, found.models, found.audit_log.parent, found.pam_d):
         folder.mkdir(parents=True)
-    for file in [*models_dir.glob("*.onnx"), models_dir / "manifest.toml"]:
+    for file in [
+        *models_dir.glob("*.onnx"),
+        *models_dir.glob("*.json"),
+        models_dir / "manifest.toml",
+    ]:
         shutil.copyfile(file, found.models / file.name)
     found.config_file.write_text("[matching]\nthreshold = 0.5\n")
     create_key_file(found.key_file)

@@ -71,6 +71,18 @@ class Input(Record, frozen=True):
     colour: Literal["rgb"] = "rgb"
 
 
+class CohortFile(Record, frozen=True):
+    """Where an embedder's made-up strangers are; `adapters.models.cohort` reads them.
+
+    Args:
+        file: Beside the manifest.
+        sha256: Of the file.
+    """
+
+    file: FileName
+    sha256: Sha256
+
+
 class ModelSpec(Record, frozen=True):
     """One model.
 
@@ -86,6 +98,7 @@ class ModelSpec(Record, frozen=True):
         calibration: Of an embedder, once measured: one image against one.
         templates: Of an embedder, once measured: one image against a template, by matcher.
         evidence: Of an embedder, once measured: scores over the frames of a camera, by matcher.
+        cohort: Of an embedder: strangers for `faceid-admin calibrate`.
         directory: Of the manifest; set when it is loaded.
     """
 
@@ -100,6 +113,7 @@ class ModelSpec(Record, frozen=True):
     calibration: Calibration | None = None
     templates: dict[Matcher, Calibration] = {}
     evidence: dict[Matcher, EvidenceModel] = {}
+    cohort: CohortFile | None = None
     directory: str = ""
 
     @property
@@ -170,12 +184,25 @@ def read_model(spec: ModelSpec) -> bytes:
         ModelError: It is missing, can be changed by others than root, or is not the file that the
             manifest names.
     """
-    content = _read_protected(spec.path, what=f"model {spec.name}")
+    return read_listed(spec.path, spec.sha256, what=f"model {spec.name}")
+
+
+def read_listed(path: Path, sha256: str, *, what: str) -> bytes:
+    """Return the content of a file that a manifest names.
+
+    Args:
+        sha256: What the manifest says.
+        what: For messages: "model sface".
+
+    Raises:
+        ModelError: As `read_model`.
+    """
+    content = _read_protected(path, what=what)
     found = hashlib.sha256(content).hexdigest()
-    if found != spec.sha256:
+    if found != sha256:
         raise ModelError(
-            f"model {spec.name} was altered: {spec.path} has SHA-256 {found[:12]}..., "
-            f"its manifest says {spec.sha256[:12]}...",
+            f"{what} was altered: {path} has SHA-256 {found[:12]}..., "
+            f"its manifest says {sha256[:12]}...",
             hint=REINSTALL,
         )
     return content

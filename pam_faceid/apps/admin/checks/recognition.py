@@ -20,12 +20,14 @@ def configuration(layout: Layout) -> Iterator[Finding]:
 
 
 def models(layout: Layout) -> Iterator[Finding]:
-    """Every model's file against its hash."""
+    """Every model's file against its hash, and its cohort's."""
+    from pam_faceid.adapters.models.cohort import read_cohort
     from pam_faceid.adapters.models.manifest import load_manifests, model_id, read_model
 
     for spec in load_manifests(layout).model:
         try:
             read_model(spec)
+            read_cohort(spec)
         except FaceIdError as error:
             yield Finding(State.FAIL, error.message, error.hint)
         else:
