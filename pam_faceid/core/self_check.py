@@ -37,12 +37,10 @@ def self_check(
     Raises:
         EnrolmentError: One would not be let in by the others.
     """
-    scores = []
-    for left_out in template.references:
-        others = tuple(r for r in template.references if r is not left_out)
-        if not others:
-            return None
-        score = compare(left_out.embedding, replace(template, references=others), matcher)
+    scores = left_out_scores(template, matcher)
+    if not scores:
+        return None
+    for left_out, score in zip(template.references, scores, strict=True):
         # Written so that NaN is refused.
         if not score >= threshold:
             raise EnrolmentError(
@@ -51,5 +49,18 @@ def self_check(
                 hint="leave it out; where every sample is too low, the threshold is: "
                 "faceid-admin config show",
             )
-        scores.append(score)
     return SelfCheck(min(scores), statistics.median(scores), max(scores), threshold)
+
+
+def left_out_scores(template: ReferenceTemplate, matcher: Matcher) -> tuple[float, ...]:
+    """Return the score of each reference with the others, it left out; none where there is one."""
+    if len(template.references) < 2:
+        return ()
+    return tuple(
+        compare(
+            each.embedding,
+            replace(template, references=tuple(r for r in template.references if r is not each)),
+            matcher,
+        )
+        for each in template.references
+    )

@@ -165,7 +165,7 @@ def test_one_user_with_one_reference_is_told_why_nothing_is_drawn(
 
     assert ended.exit_code == 0, ended.output
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]
-    assert (tmp_path / "report/index.html").read_text().count("No picture:") == 6
+    assert (tmp_path / "report/index.html").read_text().count("No picture:") == 7
 
 
 def test_one_user_with_two_references_has_no_strangers_and_is_told_so(
@@ -449,3 +449,39 @@ def test_without_matplotlib_it_says_how_to_have_it(
     assert ended.returncode == 1
     assert "--with-report" in ended.stderr
     assert not (tmp_path / "report").exists()
+
+
+def test_a_user_with_two_looks_under_the_centre_is_told_look_by_look(
+    layout: Layout, model: str, tmp_path: Path
+) -> None:
+    """A rare look that the centre does not serve shows, beside a user with one reference."""
+    enrol(layout, ALICE, model, references=6)
+    enrol(layout, BOB, model, references=1)
+    store = wiring.template_store(layout)
+    template = store.load(ALICE, pwd.getpwnam(ALICE).pw_uid)
+    *plain, odd = template.references
+    away = np.array(odd.embedding.vector) - np.array(plain[0].embedding.vector)
+    away = (away / np.linalg.norm(away)).astype(np.float32)
+    hat = replace(odd, look="hat", enrolled_at=2e9, embedding=Embedding(away, model))
+    store.save(replace(template, references=(*plain, hat)), replace=True)
+
+    ended = report(layout, ALICE, BOB, "--out", tmp_path / "report", "--json")
+
+    told = json.loads(ended.stdout)["looks"]
+    assert [(look["user"], look["look"], look["references"]) for look in told] == [
+        *((ALICE, "default", 5), (ALICE, "hat", 1), (BOB, "default", 1)),
+    ]
+    assert (told[0]["below"], told[1]["below"], told[2]["lowest"]) == (0, 1, None)
+    page = (tmp_path / "report/index.html").read_text()
+    assert "<td>hat</td>" in page
+    assert "nothing to compare it with" in page
+
+
+def test_without_a_second_user_nobody_can_be_taken_for_another(
+    layout: Layout, model: str, tmp_path: Path
+) -> None:
+    enrol(layout, ALICE, model, references=4)
+    ended = report(layout, ALICE, "--out", tmp_path / "report", "--json")
+    assert json.loads(ended.stdout)["identification"] is None
+    assert not (tmp_path / "report/identification.png").exists()
+    assert "it needs two users" in (tmp_path / "report/index.html").read_text()

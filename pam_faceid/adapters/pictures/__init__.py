@@ -11,6 +11,7 @@ class Picture(str, Enum):
     HEAT_MAP = "heat-map.png"
     PAIRS = "pairs.png"
     PROBES = "probes.png"
+    IDENTIFICATION = "identification.png"
     TRADE_OFF = "trade-off.png"
     COMPONENTS = "components.png"
     NEIGHBOURHOODS = "neighbourhoods.png"

@@ -45,6 +45,9 @@ COMMANDS: Final = {
     "forget-adapted": Command("adapted", "forget_adapted", "Forget references that logins added."),
     "lock": Command("lock", "lock", "Let a face open nothing until the password was used."),
     "verify": Command("verify", "verify", "Try whether a face matches, with all figures."),
+    "calibrate": Command(
+        "calibrate", "calibrate", "Measure how the threshold suits these users, and propose one."
+    ),
     "report": Command("report", "report", "Draw how well people are told apart."),
     "pam": Command("pam_wiring", "pam", "Put the face into PAM services, or take it out."),
     "emergency-disable": Command(

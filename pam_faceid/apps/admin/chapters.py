@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from pam_faceid.adapters.audit.attempts import Attempt
 from pam_faceid.adapters.pictures import Picture
 from pam_faceid.adapters.pictures.heat_map import heat_map
+from pam_faceid.adapters.pictures.identification import identification_map
 from pam_faceid.adapters.pictures.page import Section, Table
 from pam_faceid.adapters.pictures.projections import components_map, neighbourhood_map
 from pam_faceid.adapters.pictures.rates import histogram, trade_off_curve
 from pam_faceid.adapters.pictures.timeline import timeline
 from pam_faceid.apps.admin.figures import Figures, Summary, summary
+from pam_faceid.core.error_rates import wilson
 from pam_faceid.core.projection import LEAST_FOR_COMPONENTS, LEAST_FOR_TSNE
 from pam_faceid.core.sample_set import SampleSet
 from pam_faceid.core.trade_off import LEAST_GENUINE, LEAST_IMPOSTOR, LEAST_PEOPLE
@@ -32,6 +34,7 @@ def chapters(found: Figures, attempts: Attempts) -> Sequence[tuple[Picture, Call
         (Picture.HEAT_MAP, lambda: _heat_map(found)),
         (Picture.PAIRS, lambda: _pairs(found)),
         (Picture.PROBES, lambda: _probes(found)),
+        (Picture.IDENTIFICATION, lambda: _identification(found)),
         (Picture.TRADE_OFF, lambda: _trade_off(found)),
         (Picture.COMPONENTS, lambda: _components(found)),
         (Picture.NEIGHBOURHOODS, lambda: _neighbourhoods(found)),
@@ -63,6 +66,7 @@ def _pairs(found: Figures) -> Section:
         return Section(
             title,
             ["No picture: with one reference and no named probe there is no pair to compare."],
+            table=_looks(found),
         )
     words = [
         "References with each other, and with probes of people who were named. Both heaps should "
@@ -74,9 +78,33 @@ def _pairs(found: Figures) -> Section:
         words.append("There is one person, so nothing here says what a stranger's score would be.")
     if not len(found.genuine):
         words.append("Nobody has two samples here, so nothing says how alike one person's are.")
-    return _scores_section(
-        title, words, found.genuine, found.impostor, threshold=found.threshold, what="two samples"
+    words.append(
+        "The table has each look with all the rest of its template, as a login compares it: a look "
+        "of which references fall below the threshold is let in seldom, whatever single pairs say."
     )
+    return _scores_section(
+        title,
+        words,
+        found.genuine,
+        found.impostor,
+        threshold=found.threshold,
+        what="two samples",
+        extra=_looks(found),
+    )
+
+
+def _looks(found: Figures) -> Table:
+    rows = [
+        [
+            look.user,
+            look.look,
+            f"{look.references}",
+            f"{min(look.scores):.3f}" if look.scores else "nothing to compare it with",
+            f"{sum(not score >= found.threshold for score in look.scores)}" if look.scores else "-",
+        ]
+        for look in found.looks
+    ]
+    return Table(("User", "Look", "References", "Lowest with the rest", "Below threshold"), rows)
 
 
 def _probes(found: Figures) -> Section:
@@ -129,6 +157,36 @@ def _listed(found: Figures) -> Table:
     nearest_head = [] if len(users) <= 4 else ["Nearest"]
     heads = users if len(users) <= 4 else []
     return Table(["Probe", "Said to be", *heads, *nearest_head, "Reaches"], rows)
+
+
+def _identification(found: Figures) -> Section:
+    title = "One of many"
+    own, others = found.identified()
+    if not len(own):
+        return Section(
+            title,
+            [
+                "No picture: it needs two users and a probe of which it is said whom it shows. "
+                "--probe NAME=PATH says it."
+            ],
+        )
+    users = len(found.scored[0].scores)
+    first, reached = own > others, others >= found.threshold
+    rank_1 = wilson(int(first.sum()), len(own))
+    words = [
+        f"Each probe of a person who was named, compared with all {users} templates. Below the "
+        "diagonal it is most like the person it shows: rank 1. To the right of the threshold a "
+        "login of that person lets it in; above the threshold, a login of somebody else would.",
+        f"A login compares with one user, and never asks who it is. Comparing with {users} gives a "
+        f"stranger {users} chances: whoever builds on it divides the target rate by {users}.",
+    ]
+    alternative = (
+        f"Rank 1 for {int(first.sum())} of {len(own)} probes, 95 % [{100 * rank_1.low:.3g}, "
+        f"{100 * rank_1.high:.3g}] % as if each stood for itself; {int(reached.sum())} reach the "
+        "threshold with somebody else's template."
+    )
+    png = identification_map(own, others, threshold=found.threshold, users=users)
+    return Section(title, [*words, alternative], png, alternative)
 
 
 def _trade_off(found: Figures) -> Section:

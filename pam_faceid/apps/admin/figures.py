@@ -22,6 +22,7 @@ from pam_faceid.core.projection import (
     tsne,
 )
 from pam_faceid.core.sample_set import NOBODY, Sample, SampleSet
+from pam_faceid.core.self_check import left_out_scores
 from pam_faceid.core.trade_off import Lacking, TradeOff, lacking, trade_off
 from pam_faceid.core.types import DEFAULT_LOOK, Embedding, Reference, ReferenceTemplate
 
@@ -62,6 +63,21 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class LookScores:
+    """How the references of one look fare with the rest of the template, as at a login.
+
+    Args:
+        references: How many there are.
+        scores: Of each with all others, it left out; none where the template has one reference.
+    """
+
+    user: str
+    look: str
+    references: int
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """Scores of one kind.
 
@@ -89,6 +105,7 @@ class Figures:
         everything: All samples.
         genuine, impostor: Scores of pairs of samples, of one person and of two.
         scored: Each probe against each template.
+        looks: Each look against the rest of its template.
         components, neighbourhoods: Of `projected`; None when there are too few samples.
         missing: What a trade-off still needs.
         curve: None when something is missing.
@@ -99,6 +116,7 @@ class Figures:
     genuine: NDArray[np.float32] = field(repr=False)
     impostor: NDArray[np.float32] = field(repr=False)
     scored: tuple[Scored, ...]
+    looks: tuple[LookScores, ...]
     components: Components | None
     neighbourhoods: Neighbourhoods | None
     missing: Lacking
@@ -123,6 +141,22 @@ class Figures:
                 if probe.person != NOBODY:
                     (own if probe.person == user else others).append(score)
         return np.array(own, np.float64), np.array(others, np.float64)
+
+    def identified(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return each named probe's score with its own template, and its best with another's.
+
+        Empty where there is one user: nobody can be taken for another.
+        """
+        pairs = [
+            (
+                probe.scores[probe.person],
+                max(score for user, score in probe.scores.items() if user != probe.person),
+            )
+            for probe in self.scored
+            if probe.person != NOBODY and len(probe.scores) > 1
+        ]
+        found = np.array(pairs, np.float64).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
 
 
 def figures(
@@ -164,6 +198,7 @@ def figures(
             Scored(p.person, p.label, {t.user: compare(p.embedding, t, matcher) for t in templates})
             for p in probes
         ),
+        looks=tuple(look for template in templates for look in _looks(template, matcher)),
         components=(
             principal_components(projected) if len(projected) >= LEAST_FOR_COMPONENTS else None
         ),
@@ -216,10 +251,21 @@ def described(found: Figures) -> dict[str, object]:
             }
             for probe in found.scored
         ],
+        "looks": [
+            {
+                "user": look.user,
+                "look": look.look,
+                "references": look.references,
+                "lowest": min(map(_rounded, look.scores), default=None),
+                "below": sum(not score >= limit for score in look.scores),
+            }
+            for look in found.looks
+        ],
         "against_templates": {
             "genuine": _kind(own, limit, genuine=True),
             "impostor": _kind(others, limit, genuine=False),
         },
+        "identification": _identification(found),
         "components": None
         if found.components is None
         else {"explained": [_rounded(share) for share in found.components.explained]},
@@ -231,6 +277,20 @@ def described(found: Figures) -> dict[str, object]:
         },
         "trade_off": None if found.curve is None else _curve(found.curve),
         "missing_for_trade_off": asdict(found.missing) if found.missing else None,
+    }
+
+
+def _identification(found: Figures) -> dict[str, object] | None:
+    own, others = found.identified()
+    if not len(own):
+        return None
+    first = int((own > others).sum())
+    return {
+        "users": len(found.scored[0].scores),
+        "probes": len(own),
+        "rank_1": first,
+        "rank_1_interval": wilson(first, len(own))._asdict(),
+        "another_reaches": int((others >= found.threshold).sum()),
     }
 
 
@@ -258,6 +318,20 @@ def _curve(curve: TradeOff) -> dict[str, object]:
 def _in_order(template: ReferenceTemplate) -> list[Reference]:
     """Return the references as `show-user` numbers them, look by look."""
     return [reference for look in looks_of(template) for reference in look.references]
+
+
+def _looks(template: ReferenceTemplate, matcher: Matcher) -> list[LookScores]:
+    scores = left_out_scores(template, matcher)
+    found = dict(zip(map(id, template.references), scores, strict=True)) if scores else {}
+    return [
+        LookScores(
+            user=template.user,
+            look=look.name,
+            references=len(look.references),
+            scores=tuple(found[id(each)] for each in look.references) if found else (),
+        )
+        for look in looks_of(template)
+    ]
 
 
 def _label(number: int, reference: Reference) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,19 +13,18 @@ import click
 from pam_faceid import __version__
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
-from pam_faceid.apps.admin.looking import watch
 from pam_faceid.apps.admin.output import as_json, guide, iso_time, local_time
+from pam_faceid.apps.admin.probing import accounts_of, claim_of, look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pam_faceid.adapters.accounts import Account
     from pam_faceid.adapters.audit.attempts import Attempt
-    from pam_faceid.apps.admin.figures import Figures, Probe
+    from pam_faceid.apps.admin.figures import Figures
     from pam_faceid.apps.admin.output import Show
+    from pam_faceid.apps.admin.probing import Looked
     from pam_faceid.core.config import Config
     from pam_faceid.core.ports import TemplateStore
-    from pam_faceid.core.types import Observation, ReferenceTemplate
+    from pam_faceid.core.types import ReferenceTemplate
 
 PAGE: Final = "index.html"
 TITLE: Final = "How well these faces are told apart"
@@ -37,40 +34,6 @@ NOTICE: Final = (
     "each other, projections show who looks like whom and whose looks change, and enough exact "
     "scores place a face among the others."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Where probes come from, and whom they are said to show.
-
-    Args:
-        person: A user's name, or empty.
-        path: An image, a video or a folder of images.
-    """
-
-    person: str
-    path: Path
-
-    def covers(self, origin: str) -> bool:
-        """Whether a frame comes from here."""
-        return Path(origin) == self.path or self.path in Path(origin).parents
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Looked:
-    """What an observer made of the probes.
-
-    Args:
-        frames: Looked at.
-        probes: Those that passed the quality gate.
-        refused: The others, by reason.
-        unreadable: Why files were left out.
-    """
-
-    frames: int
-    probes: tuple[Probe, ...]
-    refused: dict[str, int]
-    unreadable: tuple[str, ...]
 
 
 @click.command()
@@ -112,8 +75,8 @@ def report(
     from pam_faceid.adapters.models.manifest import load_manifests, model_id
     from pam_faceid.adapters.safe_files import refused_as
 
-    accounts = _accounts(names, given)
-    claims = [_claim(text, {account.name for account in accounts}) for text in given]
+    accounts = accounts_of(names, given)
+    claims = [claim_of(text, {account.name for account in accounts}) for text in given]
     _require_matplotlib()
     store = wiring.template_store(admin.layout)
     _require_enrolled(accounts, store)
@@ -126,7 +89,7 @@ def report(
         private_folder.prepare(out, ours=ours, replace=replace_it)
     with guide("starting") as show:
         # Before a template is opened: the observer is a copy of this process.
-        looked = _look(config, admin, claims, show)
+        looked = look_at(config, admin, claims, show)
         from pam_faceid.apps.admin.figures import figures
 
         templates = [store.load(account.name, account.uid) for account in accounts]
@@ -154,31 +117,6 @@ def report(
     for why in looked.unreadable:
         click.echo(f"! left out: {why}", err=True)
     click.echo(f"{out / PAGE}: {len(files) - 1} pictures; root alone can read them")
-
-
-def _accounts(names: Sequence[str], given: Sequence[str]) -> list[Account]:
-    from pam_faceid.adapters.accounts import find_account
-    from pam_faceid.core.errors import AccountError
-
-    try:
-        return [find_account(name) for name in dict.fromkeys(names)]
-    except AccountError:
-        stray = [name for name in names if Path(name).exists()]
-        if not (given and stray):
-            raise
-        raise click.UsageError(
-            f"{stray[0]!r} is a file and no user; name a folder, or repeat --probe for each file"
-        ) from None
-
-
-def _claim(text: str, users: set[str]) -> Claim:
-    """Read NAME=PATH or PATH. What is before the first `=` counts if it is one of the users."""
-    name, separator, path = text.partition("=")
-    if separator and name in users:
-        return Claim(name, Path(path).absolute())
-    if separator and not Path(text).exists() and Path(path).exists():
-        raise click.UsageError(f"--probe {text}: {name!r} is not among the users of this report")
-    return Claim("", Path(text).absolute())
 
 
 def _require_matplotlib() -> None:
@@ -212,59 +150,6 @@ def _require_one_model(templates: Sequence[ReferenceTemplate], configured: str) 
             f"{configured}: no threshold of it means anything",
             hint=f"enrol again: faceid-admin add-user {first.user} --replace",
         )
-
-
-def _look(config: Config, admin: Admin, claims: Sequence[Claim], show: Show) -> Looked:
-    from pam_faceid.core.errors import CameraError
-
-    if not claims:
-        return Looked(0, (), {}, ())
-    from pam_faceid.apps.observing import open_observer
-
-    seen: list[Observation] = []
-    with open_observer(config, admin.layout, recording=_to_look_at(claims)) as observer:
-        for observation in watch(observer, seconds=None):
-            seen.append(observation)
-            show(f"looking at {observation.origin.rpartition('/')[2]}", done=len(seen))
-        unreadable = list(observer.unreadable)
-    if unreadable and not seen:
-        raise CameraError(f"nothing to look at: {unreadable[0].message}", hint=unreadable[0].hint)
-    refused = Counter(o.refusal.value for o in seen if o.refusal is not None)
-    return Looked(
-        frames=len(seen),
-        probes=tuple(_probes(seen, claims)),
-        refused=dict(refused.most_common()),
-        unreadable=tuple(file.message for file in unreadable),
-    )
-
-
-def _to_look_at(claims: Sequence[Claim]) -> list[Path]:
-    """Return each path once: an image whose folder is named as well comes with the folder."""
-    from pam_faceid.adapters.cameras.recording import IMAGE_SUFFIXES
-
-    paths = dict.fromkeys(claim.path for claim in claims)
-    return [
-        path
-        for path in paths
-        if path.parent not in paths or path.suffix.lower() not in IMAGE_SUFFIXES
-    ]
-
-
-def _probes(seen: Sequence[Observation], claims: Sequence[Claim]) -> Iterable[Probe]:
-    from pam_faceid.apps.admin.figures import Probe
-
-    of_file = Counter(observation.origin for observation in seen)
-    place: Counter[str] = Counter()
-    for observation in seen:
-        origin = observation.origin
-        place[origin] += 1
-        if observation.embedding is None:
-            continue
-        # The last one that was named holds: a file may lie in a folder that was named, too.
-        people = [claim.person for claim in claims if claim.covers(origin)]
-        frame = f" {place[origin]}" if of_file[origin] > 1 else ""
-        label = f"{origin.rpartition('/')[2]}{frame}"
-        yield Probe(people[-1] if people else "", label, observation.embedding)
 
 
 def _attempts(admin: Admin, users: Sequence[str]) -> dict[str, list[Attempt]]:

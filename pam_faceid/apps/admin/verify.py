@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @paths_argument
 @from_option
 @infrared_option
+@click.option("--all", "everybody", is_flag=True, help="Compare with every user, and rank them.")
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
 @click.pass_context
@@ -41,10 +42,11 @@ def verify(
     ctx: click.Context,
     admin: Admin,
     *,
-    name: str,
+    name: str | None,
     more_paths: tuple[Path, ...],
     first_paths: tuple[Path, ...],
     infrared: bool,
+    everybody: bool,
     json_wanted: bool,
 ) -> None:
     """Compare the face before the camera with the template of NAME; nothing is unlocked.
@@ -52,6 +54,19 @@ def verify(
     Ends with 0 on a match and 1 otherwise.
     """
     require_root("opening a template")
+    if everybody:
+        # With --from, what stands first of the shell's expansion is taken for a name.
+        stray = [Path(name)] if name is not None and first_paths and Path(name).exists() else []
+        if name is not None and not stray:
+            raise click.UsageError("--all compares with every user: leave NAME away")
+        from pam_faceid.apps.admin.identify import identify
+
+        identified = identify(
+            admin, recording(first_paths, (*stray, *more_paths)), json_wanted=json_wanted
+        )
+        ctx.exit(ExitCode.DONE if identified else ExitCode.REFUSED)
+    if name is None:
+        raise click.UsageError("whose template? Give NAME, or --all for every user")
     paths = recording(first_paths, more_paths)
     from pam_faceid.adapters.accounts import find_account
     from pam_faceid.adapters.configuration import load_config
