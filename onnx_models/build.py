@@ -47,8 +47,8 @@ SFACE_MEAN = HERE / "recipes/sface_mean.json"  # python -m benchmarks.mean_face
 MOBILEFACENET_PATH = "package/android/src/main/assets/MobileFaceNet.tflite"
 MOBILEFACENET_SHA256 = "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b"
 
-FACE_MESH_PATH = "mediapipe/modules/face_landmark/face_landmark.tflite"
-FACE_MESH_SHA256 = "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"
+FACE_MESH_PATH = "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite"
+FACE_MESH_SHA256 = "e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4"
 
 
 def build(downloads: Path) -> dict[str, bytes]:

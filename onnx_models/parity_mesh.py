@@ -1,12 +1,12 @@
-"""Record where the published face mesh lays its points, for the parity test.
+"""Record where MediaPipe itself lays its points, for the parity test.
 
-Needs TensorFlow Lite's interpreter, which nothing else here does, in an environment of its own:
+Needs MediaPipe, which nothing else here does, in an environment of its own:
 
-    pip install ai-edge-litert==2.3.0 numpy opencv-python-headless onnxruntime msgspec
+    pip install mediapipe==0.10.14 "numpy<2" "opencv-contrib-python<4.11" onnxruntime msgspec
     python onnx_models/parity_mesh.py --out tests/vectors
 
-Shown are the portraits of the demonstration, cut out as the landmarker cuts them out. Only numbers
-are written.
+Its graph for landmarks is given the very square that our landmarker cuts out of each portrait of
+the demonstration. Only numbers are written.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import cv2
+import mediapipe as mp
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from google.protobuf import text_format
+from mediapipe.framework import calculator_pb2
+from mediapipe.framework.formats import rect_pb2
+from mediapipe.python import packet_creator, packet_getter
+from mediapipe.python._framework_bindings import resource_util
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from recipes.packages import MEDIAPIPE  # noqa: E402
-
 from pam_faceid.adapters.models.landmarks import (  # noqa: E402
-    POINTS,
+    SIDE,
     in_the_frame,
     placement,
     planes,
@@ -36,45 +38,64 @@ from pam_faceid.adapters.models.manifest import load_manifest, read_model  # noq
 from pam_faceid.adapters.models.mtcnn import Mtcnn  # noqa: E402
 
 PORTRAITS = HERE.parent / "pam_faceid/demo/portraits"
+POINTS = 468  # MediaPipe appends ten of the irises
+GRAPH = """
+input_stream: "image"
+input_stream: "roi"
+input_side_packet: "attention"
+output_stream: "landmarks"
+node {
+  calculator: "FaceLandmarkCpu"
+  input_stream: "IMAGE:image"
+  input_stream: "ROI:roi"
+  input_side_packet: "WITH_ATTENTION:attention"
+  output_stream: "LANDMARKS:landmarks"
+}
+"""
 
 
 def main() -> int:
-    """Run the published file over the portraits."""
+    """Run MediaPipe over the portraits."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the vectors")
-    parser.add_argument("--downloads", type=Path, help="keep the package here between runs")
     arguments = parser.parse_args()
     manifest = load_manifest(HERE)
-    origin = manifest.find("face_mesh").origin
-    with tempfile.TemporaryDirectory() as temporary:
-        published = MEDIAPIPE.member(
-            arguments.downloads or Path(temporary), origin.path, sha256=origin.sha256
-        )
-    interpreter = Interpreter(model_content=published)
-    interpreter.allocate_tensors()
-    (given,) = interpreter.get_input_details()
-    points, flag = interpreter.get_output_details()
     pnet, rnet, onet = (read_model(manifest.find(name)) for name in ("pnet", "rnet", "onet"))
     detector = Mtcnn(pnet, rnet, onet, min_face_px=80, stage_thresholds=(0.6, 0.7, 0.7), threads=1)
     found = []
     for path in sorted(PORTRAITS.glob("*.jpg")):
         pixels = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        face = detector.detect(pixels)[0]
-        matrix = placement(face)
-        interpreter.set_tensor(given["index"], planes(pixels, matrix).transpose(0, 2, 3, 1))
-        interpreter.invoke()
-        mesh = in_the_frame(interpreter.get_tensor(points["index"]).reshape(POINTS, 3), matrix)
-        logit = float(interpreter.get_tensor(flag["index"]).ravel()[0])
-        found.append(
-            {
-                "portrait": path.name,
-                "presence": round(1 / (1 + float(np.exp(-logit))), 6),
-                "points": [[round(float(n), 2) for n in point] for point in mesh],
-            }
-        )
-    content = json.dumps({"model": "mediapipe 0.10.14, face_landmark.tflite", "images": found})
+        matrix = placement(detector.detect(pixels)[0])
+        square = np.rint(planes(pixels, matrix)[0].transpose(1, 2, 0) * 255).astype(np.uint8)
+        mesh = in_the_frame(landmarks(np.ascontiguousarray(square)), matrix)
+        points = [[round(float(n), 2) for n in point] for point in mesh]
+        found.append({"portrait": path.name, "points": points})
+    content = json.dumps({"model": "mediapipe 0.10.14, attention", "images": found})
     (arguments.out / "face_mesh_reference.json").write_text(content + "\n", encoding="utf-8")
     return 0
+
+
+def landmarks(square: np.ndarray) -> np.ndarray:
+    """Return (468, 3) points of a square, px, as MediaPipe lays them."""
+    resource_util.set_resource_dir(str(Path(mp.__file__).parent.parent))
+    config = text_format.Parse(GRAPH, calculator_pb2.CalculatorGraphConfig())
+    graph = mp.CalculatorGraph(graph_config=config)
+    found: list[np.ndarray] = []
+
+    def keep(_: str, packet: object) -> None:
+        laid = packet_getter.get_proto(packet).landmark[:POINTS]
+        found.append(np.array([[p.x, p.y, p.z] for p in laid]) * SIDE)
+
+    graph.observe_output_stream("landmarks", keep)
+    attention = packet_creator.create_bool(True)  # noqa: FBT003 (it knows no keywords)
+    graph.start_run({"attention": attention})
+    image = packet_creator.create_image_frame(square, image_format=mp.ImageFormat.SRGB)
+    graph.add_packet_to_input_stream("image", image.at(0))
+    whole = rect_pb2.NormalizedRect(x_center=0.5, y_center=0.5, width=1, height=1, rotation=0)
+    graph.add_packet_to_input_stream("roi", packet_creator.create_proto(whole).at(0))
+    graph.close_all_packet_sources()
+    graph.wait_until_done()
+    return found[0].astype(np.float32)
 
 
 if __name__ == "__main__":

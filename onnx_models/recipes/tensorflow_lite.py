@@ -26,12 +26,14 @@ class Operator:
         kind: Its name in TensorFlow Lite.
         inputs, output: Numbers of tensors.
         options: What else it was given.
+        custom_options: The same, of an operator that TensorFlow Lite does not know: a flexbuffer.
     """
 
     kind: str
     inputs: list[int]
     output: int
     options: tflite.Table | None
+    custom_options: bytes = b""
 
 
 class Source:
@@ -55,7 +57,23 @@ class Source:
             code = self._model.OperatorCodes(operator.OpcodeIndex())
             kind = tflite.opcode2name(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
             inputs = [int(n) for n in operator.InputsAsNumpy()]
-            yield Operator(kind, inputs, int(operator.Outputs(0)), operator.BuiltinOptions())
+            custom = b""
+            if kind == "CUSTOM":
+                kind = code.CustomCode().decode("ascii")
+                if operator.CustomOptionsLength():
+                    custom = operator.CustomOptionsAsNumpy().tobytes()
+            yield Operator(
+                kind, inputs, int(operator.Outputs(0)), operator.BuiltinOptions(), custom
+            )
+
+    def needed_for(self, tensors: list[int]) -> list[Operator]:
+        """Return the operators that these tensors come from, in order."""
+        wanted, needed = set(tensors), []
+        for op in reversed(list(self)):
+            if op.output in wanted:
+                wanted |= set(op.inputs)
+                needed.append(op)
+        return needed[::-1]
 
     def shape(self, tensor: int) -> list[int]:
         """Return a tensor's shape."""

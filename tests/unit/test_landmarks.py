@@ -35,7 +35,7 @@ def landmarker(models_dir: Path) -> OnnxFaceMesh:
 
 @pytest.fixture(scope="module")
 def reference(repository: Path) -> list[dict[str, Any]]:
-    """Where the published file lays its points; made by onnx_models/parity_mesh.py."""
+    """Where MediaPipe itself lays its points; made by onnx_models/parity_mesh.py."""
     content = (repository / "tests/vectors/face_mesh_reference.json").read_text()
     images: list[dict[str, Any]] = json.loads(content)["images"]
     return images
@@ -56,7 +56,7 @@ def moved(face: Face, matrix: np.ndarray[Any, Any]) -> Face:
     return dataclasses.replace(face, points=points.astype(np.float32))
 
 
-def test_points_and_presence_are_those_of_the_published_model(
+def test_the_points_are_those_that_mediapipe_lays(
     pipeline: Pipeline,
     landmarker: OnnxFaceMesh,
     reference: list[dict[str, Any]],
@@ -68,7 +68,6 @@ def test_points_and_presence_are_those_of_the_published_model(
         mesh = landmarker.locate(pixels, pipeline.detector.detect(pixels)[0])
         assert mesh.points.shape == (POINTS, 3)
         assert np.abs(mesh.points - image["points"]).max() < 0.2
-        assert mesh.presence == pytest.approx(image["presence"], abs=1e-3)
         assert mesh.presence > 0.99
 
 
