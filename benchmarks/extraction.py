@@ -20,16 +20,21 @@ from pam_faceid.adapters.cameras import images as image_files
 from pam_faceid.adapters.models import embedder as embedder_module
 from pam_faceid.adapters.models import mtcnn as mtcnn_module
 from pam_faceid.adapters.models import resampling, session
+from pam_faceid.adapters.models.cover import OnnxCoverDetector
 from pam_faceid.adapters.models.embedder import OnnxEmbedder
+from pam_faceid.adapters.models.landmarks import OnnxFaceMesh
 from pam_faceid.adapters.models.manifest import Manifest, load_manifest, model_id, read_model
 from pam_faceid.adapters.models.mtcnn import Mtcnn
 from pam_faceid.core import geometry, quality
 from pam_faceid.core.config import DetectionConfig, QualityConfig
 from pam_faceid.core.errors import CameraError
-from pam_faceid.core.ports import Embedder, FaceDetector
-from pam_faceid.core.types import Embedding, Face
+from pam_faceid.core.observation import hidden, seen_badly
+from pam_faceid.core.ports import CoverDetector, Embedder, FaceDetector, FaceLandmarker
+from pam_faceid.core.types import Embedding, Face, Refusal, SampleQuality
 
 DETECTOR_NETS: Final = ("pnet", "rnet", "onet")
+LANDMARKS: Final = "face_mesh"
+COVER: Final = "face_cover"
 SHIPPED_MODELS: Final = Path(__file__).resolve().parent.parent / "onnx_models"
 NO_FACE: Final = "no face found"
 
@@ -64,7 +69,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pipeline:
-    """Detector and embedder, loaded as the configuration's defaults have them.
+    """The models of a login, loaded as the configuration's defaults have them.
 
     Args:
         fingerprint: Changes whenever the same image could give another embedding.
@@ -72,8 +77,31 @@ class Pipeline:
 
     detector: FaceDetector
     embedder: Embedder
+    landmarker: FaceLandmarker
+    cover_detector: CoverDetector
     limits: QualityConfig
     fingerprint: str
+
+    def refusal(
+        self,
+        pixels: NDArray[np.uint8],
+        faces: Sequence[Face],
+        face: Face,
+        crop: NDArray[np.uint8],
+        measured: SampleQuality,
+    ) -> Refusal | None:
+        """Say why a login would not have compared a face, or None."""
+        return (
+            quality.one_face(faces, self.limits)
+            or seen_badly(pixels, face, crop, measured, limits=self.limits)
+            or hidden(
+                pixels,
+                face,
+                landmarker=self.landmarker,
+                cover_detector=self.cover_detector,
+                limits=self.limits,
+            )
+        )
 
     def sample(self, path: Path) -> Sample:
         """Embed the face nearest the middle of an image, whatever its quality."""
@@ -86,9 +114,7 @@ class Pipeline:
             return Sample(None, NO_FACE, "no_face", 0)
         face = nearest_the_middle(faces, pixels)
         crop = self.embedder.crop(pixels, face)
-        gate = quality.one_face(faces, self.limits) or quality.refusal(
-            face, quality.assess(face, crop), frame_shape=pixels.shape, limits=self.limits
-        )
+        gate = self.refusal(pixels, faces, face, crop, quality.assess(face, crop))
         vector = np.asarray(self.embedder.embed(crop).vector)
         return Sample(vector, "", gate.value if gate else "", len(faces))
 
@@ -113,6 +139,8 @@ def load_pipeline(
     return Pipeline(
         detector=load_detector(manifest, detection, min_face_px=smallest, threads=threads),
         embedder=OnnxEmbedder(spec, read_model(spec), threads=threads, optimise=True),
+        landmarker=OnnxFaceMesh(read_model(manifest.find(LANDMARKS)), threads=1, optimise=True),
+        cover_detector=OnnxCoverDetector(read_model(manifest.find(COVER)), optimise=True),
         limits=QualityConfig(),
         fingerprint=_fingerprint(
             manifest, embedder, f"{detection.stage_thresholds} {smallest} {QualityConfig()}"
@@ -231,7 +259,8 @@ class _Kept:
 
 def _fingerprint(manifest: Manifest, embedder: str, settings: str) -> str:
     versions = [ort.__version__, cv2.__version__, np.__version__]
-    models = [model_id(manifest.find(name)) for name in (*DETECTOR_NETS, embedder)]
+    names = (*DETECTOR_NETS, embedder, LANDMARKS, COVER)
+    models = [model_id(manifest.find(name)) for name in names]
     digest = hashlib.sha256("\n".join([*versions, *models, settings]).encode())
     for module in PIPELINE:
         digest.update(inspect.getsource(module).encode())

@@ -166,18 +166,13 @@ def judge(pipeline: Pipeline, pixels: Pixels, *, name: str, who: str, middle: bo
         middle: The face nearest the middle is meant, not the largest.
     """
     faces = pipeline.detector.detect(pixels)
-    refusal = quality.one_face(faces, pipeline.limits)
     sizes = tuple(face.size_px for face in faces)
     if not faces:
-        return Judged(name, who, refusal, sizes, None, None)
+        return Judged(name, who, Refusal.NO_FACE, sizes, None, None)
     face = nearest_the_middle(faces, pixels) if middle else faces[0]
     crop = pipeline.embedder.crop(pixels, face)
     measured = quality.assess(face, crop)
-    refusal = (
-        refusal
-        or quality.refusal(face, measured, frame_shape=pixels.shape, limits=pipeline.limits)
-        or quality.washed_out(crop, limits=pipeline.limits)
-    )
+    refusal = pipeline.refusal(pixels, faces, face, crop, measured)
     return Judged(
         name, who, refusal, sizes, measured, np.asarray(pipeline.embedder.embed(crop).vector)
     )

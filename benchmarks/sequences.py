@@ -97,6 +97,8 @@ def _observe(source: Source, pipeline: Pipeline, change: Change | None) -> Recor
             index=count,
             detector=pipeline.detector,
             embedder=pipeline.embedder,
+            landmarker=pipeline.landmarker,
+            cover_detector=pipeline.cover_detector,
             limits=pipeline.limits,
             clock=time.perf_counter,
         )

@@ -207,6 +207,8 @@ def turn(source: Source, pipeline: Pipeline, judge: Judge) -> Turn:
             index=index,
             detector=pipeline.detector,
             embedder=pipeline.embedder,
+            landmarker=pipeline.landmarker,
+            cover_detector=pipeline.cover_detector,
             limits=stricter(pipeline.limits),
             clock=time.perf_counter,
         )

@@ -80,6 +80,8 @@ def _observe(pipeline: Pipeline, frame: Frame) -> dict[str, float]:
         index=0,
         detector=pipeline.detector,
         embedder=pipeline.embedder,
+        landmarker=pipeline.landmarker,
+        cover_detector=pipeline.cover_detector,
         limits=pipeline.limits,
         clock=time.perf_counter,
     )
@@ -104,7 +106,13 @@ def _recorded_calls(
             return results
 
     replaced = []
-    for part in (pipeline.detector, pipeline.embedder):
+    parts = (
+        pipeline.detector,
+        pipeline.embedder,
+        pipeline.landmarker,
+        pipeline.cover_detector,
+    )
+    for part in parts:
         for name, value in vars(part).items():
             if isinstance(value, ort.InferenceSession):
                 replaced.append((part, name, value))

@@ -20,7 +20,13 @@ from pam_faceid.core.errors import FaceIdError, ModelError
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.recording import Unreadable
-    from pam_faceid.core.ports import Embedder, FaceDetector, FrameSource
+    from pam_faceid.core.ports import (
+        CoverDetector,
+        Embedder,
+        FaceDetector,
+        FaceLandmarker,
+        FrameSource,
+    )
     from pam_faceid.core.types import Frame
 
 DECIDING_SECONDS: Final = 0.002  # what a comparison takes, and the way there and back
@@ -96,6 +102,8 @@ class Eyes:
                     index=index,
                     detector=models.detector.result(),
                     embedder=models.embedder.result(),
+                    landmarker=models.landmarker.result(),
+                    cover_detector=models.cover_detector.result(),
                     limits=order.quality,
                     clock=time.perf_counter,
                 )
@@ -172,7 +180,7 @@ class _Errands:
 
 
 class _Models:
-    """A detector and an embedder, loading side by side while the library is imported.
+    """What looks at a frame, loading side by side while the library is imported.
 
     Args:
         order: Says which, and how.
@@ -185,15 +193,14 @@ class _Models:
         self._imported = threading.Event()
         self.detector = _Background(self._load_detector)
         self.embedder = _Background(self._load_embedder)
+        self.landmarker = _Background(self._load_landmarker)
+        self.cover_detector = _Background(self._load_cover_detector)
 
     def serve(self, order: Order) -> bool:
         """Whether these are the models that an order wants."""
-        mine = self._order
-        return (mine.detector, mine.embedder, mine.detection, mine.optimise) == (
-            order.detector,
-            order.embedder,
-            order.detection,
-            order.optimise,
+        return all(
+            getattr(self._order, part) == getattr(order, part)
+            for part in ("detector", "embedder", "landmarks", "cover", "detection", "optimise")
         )
 
     def import_library(self) -> None:
@@ -216,6 +223,20 @@ class _Models:
 
         return wiring.embedder(self._order, model)
 
+    def _load_landmarker(self) -> FaceLandmarker:
+        model = read_model(self._order.landmarks)
+        self._imported.wait()
+        from pam_faceid.apps import wiring
+
+        return wiring.landmarker(self._order, model)
+
+    def _load_cover_detector(self) -> CoverDetector:
+        model = read_model(self._order.cover)
+        self._imported.wait()
+        from pam_faceid.apps import wiring
+
+        return wiring.cover_detector(self._order, model)
+
 
 def _confine(order: Order) -> None:
     """Leave this process the models and the camera of its first order, and no other file.
@@ -227,7 +248,10 @@ def _confine(order: Order) -> None:
     from pam_faceid.adapters.sandbox.profiles import confine_observer
 
     confine_observer(
-        models=[str(spec.path) for spec in (*order.detector, order.embedder)],
+        models=[
+            str(spec.path)
+            for spec in (*order.detector, order.embedder, order.landmarks, order.cover)
+        ],
         devices=() if order.recording else (order.camera.device, order.camera.infrared),
         about=() if order.recording else [str(path) for path in descriptor_files()],
     )

@@ -26,6 +26,8 @@ class Order:
     quality: QualityConfig
     detector: tuple[ModelSpec, ModelSpec, ModelSpec]
     embedder: ModelSpec
+    landmarks: ModelSpec
+    cover: ModelSpec
     recording: tuple[OpenFile, ...] = ()
     loop: bool = False
     infrared: bool = False

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from pam_faceid.core.config import Config
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.ports import (
+        CoverDetector,
         Embedder,
         FaceDetector,
+        FaceLandmarker,
         FrameSource,
         KeyProvider,
         TemplateStore,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pam_faceid.layout import Layout
 
 DETECTOR: Final = ("pnet", "rnet", "onet")
+LANDMARKS: Final = "face_mesh"
+COVER: Final = "face_cover"
 THREADS: Final = 2  # of one run; nets as small as these do not divide further
 
 
@@ -166,6 +170,8 @@ def order_for(
         quality=config.quality,
         detector=(pnet, rnet, onet),
         embedder=manifest.find(config.matching.embedder),
+        landmarks=manifest.find(LANDMARKS),
+        cover=manifest.find(COVER),
         recording=tuple(files),
         loop=recording is None,
         infrared=infrared,
@@ -193,6 +199,21 @@ def embedder(order: Order, model: bytes) -> Embedder:
     from pam_faceid.adapters.models.embedder import OnnxEmbedder
 
     return OnnxEmbedder(order.embedder, model, threads=THREADS, optimise=order.optimise)
+
+
+def landmarker(order: Order, model: bytes) -> FaceLandmarker:
+    """Load the face mesh from its verified bytes."""
+    from pam_faceid.adapters.models.landmarks import OnnxFaceMesh
+
+    # One thread: for a net as small as this a second one costs more than it gains.
+    return OnnxFaceMesh(model, threads=1, optimise=order.optimise)
+
+
+def cover_detector(order: Order, model: bytes) -> CoverDetector:
+    """Load what tells a covered face from its verified bytes."""
+    from pam_faceid.adapters.models.cover import OnnxCoverDetector
+
+    return OnnxCoverDetector(model, optimise=order.optimise)
 
 
 def frame_source(order: Order) -> FrameSource:

@@ -69,7 +69,12 @@ class QualityConfig(Section, frozen=True):
     """`[quality]`: the gate before a comparison. `docs/quality.md` argues each default from data.
 
     Args: as the fields of `core.types.SampleQuality`, with `min_`, `max_`;
-        max_clipped: Share of the face with a luminance of 250 or more; and
+        max_size_share: Size of the face as a share of the frame's shorter side;
+        max_clipped: Share of the face with a luminance of 250 or more;
+        max_side_light: Difference of the mean luminance of both halves of the face, as a share of
+            their sum: 0 evenly lit, 1 with one half black;
+        max_covered: Probability that eyes or mouth are covered;
+        min_eye_opening: Height over width of the eye that is further open; and
         max_second_face: Size of a second face, as a share of the first, from which it is a person
             beside and not behind: half the size is twice the distance.
     """
@@ -82,7 +87,11 @@ class QualityConfig(Section, frozen=True):
     min_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 20.0
     max_brightness: Annotated[float, Meta(ge=0.0, le=255.0)] = 225.0
     min_contrast: Annotated[float, Meta(ge=0.0, le=255.0)] = 10.0
+    max_size_share: Annotated[float, Meta(gt=0.0, le=10.0)] = 1.0
     max_clipped: UnitInterval = 0.33
+    max_side_light: UnitInterval = 0.6
+    max_covered: UnitInterval = 0.5
+    min_eye_opening: UnitInterval = 0.11
     max_second_face: UnitInterval = 0.5
 
 

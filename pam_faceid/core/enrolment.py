@@ -46,6 +46,9 @@ MAJORITY: Final = 0.75
 MAX_YAW: Final = 0.6
 MAX_PITCH: Final = 0.5
 
+# Half a face in the dark is recognised, and makes a poor reference: see docs/quality.md.
+MAX_SIDE_LIGHT: Final = 0.4
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -83,6 +86,7 @@ def stricter(limits: QualityConfig) -> QualityConfig:
         max_second_face=0.0,
         max_yaw=min(limits.max_yaw, MAX_YAW),
         max_pitch=min(limits.max_pitch, MAX_PITCH),
+        max_side_light=min(limits.max_side_light, MAX_SIDE_LIGHT),
     )
 
 

@@ -19,7 +19,7 @@ ASK: Final = {
     Pose.DOWN: "Lower your chin a little",
 }
 # Of somebody who was asked to turn, and turned further than a reference may be.
-TOO_FAR: Final = frozenset((Refusal.TURNED_AWAY, Refusal.LOOKING_UP_OR_DOWN))
+TOO_FAR: Final = frozenset((Refusal.TURNED_AWAY, Refusal.LOOKING_UP, Refusal.LOOKING_DOWN))
 TURN_BACK: Final = "Not so far: turn back a little"
 OTHER_WAY: Final = "Now the other way"
 

@@ -64,6 +64,13 @@ class FaceLandmarker(Protocol):
         """Return the mesh of a detected face in (H, W, 3) uint8 RGB."""
 
 
+class CoverDetector(Protocol):
+    """Sees what is worn or held before a face."""
+
+    def covered(self, pixels: NDArray[np.uint8], face: Face) -> float:
+        """Return the probability that eyes or mouth are covered, whichever is higher."""
+
+
 class Observer(Protocol):
     """The pixel side: looks at frames and says what it saw."""
 

@@ -10,20 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pam_faceid.core.config import QualityConfig
-from pam_faceid.core.types import Face, Refusal, SampleQuality
+from pam_faceid.core.mesh import eye_opening
+from pam_faceid.core.types import Face, FaceMesh, Refusal, SampleQuality
 
 ADVICE: Final = {
     Refusal.NO_FACE: "No face in view: look at the camera",
     Refusal.SEVERAL_FACES: "More than one face in view: only one person, please",
     Refusal.TOO_SMALL: "Come closer",
     Refusal.AT_THE_EDGE: "Move to the middle of the picture",
+    Refusal.TOO_NEAR: "Move back a little",
     Refusal.TURNED_AWAY: "Turn to the camera",
     Refusal.TILTED: "Hold your head upright",
-    Refusal.LOOKING_UP_OR_DOWN: "Look straight at the camera",
+    Refusal.LOOKING_UP: "Lower your chin: your head is tipped back",
+    Refusal.LOOKING_DOWN: "Raise your chin: your head is bent down",
     Refusal.BLURRED: "Hold still; the picture is blurred",
     Refusal.TOO_DARK: "More light, please",
     Refusal.TOO_BRIGHT: "Less light, please",
     Refusal.UNLIKE_A_HEAD: "Look straight at the camera, away from the sun and from walls",
+    Refusal.SIDE_LIGHT: "The light comes from one side: turn towards it",
+    Refusal.FACE_COVERED: "Your face is covered: take off mask, scarf or dark glasses",
+    Refusal.EYES_CLOSED: "Open your eyes",
 }
 
 # Where the nose lies between the line of the eyes and that of the mouth on a level, frontal face.
@@ -32,6 +38,10 @@ LEVEL_NOSE: Final = 0.5
 # Luminance from which a pixel has lost what it showed. Where a face is overexposed, strangers look
 # alike and its mean brightness does not tell: see docs/quality.md.
 CLIPPED_FROM: Final = 250.0
+
+# What of an aligned crop is face and neither hair nor background: from the brows to the mouth.
+FACE_ROWS: Final = (0.32, 0.93)
+FACE_EDGE: Final = 0.18
 
 LUMINANCE: Final = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -96,6 +106,8 @@ def refusal(
 ) -> Refusal | None:
     """Say why a face cannot be compared, or None. Written so that NaN is refused."""
     height, width = frame_shape[:2]
+    if not measured.size_px <= limits.max_size_share * min(height, width):
+        return Refusal.TOO_NEAR
     if not bool(
         (face.points >= 0).all()
         and (face.points[:, 0] < width).all()
@@ -105,7 +117,8 @@ def refusal(
     checks = (
         (abs(measured.roll_degrees) <= limits.max_roll_degrees, Refusal.TILTED),
         (abs(measured.yaw) <= limits.max_yaw, Refusal.TURNED_AWAY),
-        (abs(measured.pitch) <= limits.max_pitch, Refusal.LOOKING_UP_OR_DOWN),
+        (measured.pitch >= -limits.max_pitch, Refusal.LOOKING_UP),
+        (measured.pitch <= limits.max_pitch, Refusal.LOOKING_DOWN),
         (measured.brightness >= limits.min_brightness, Refusal.TOO_DARK),
         (measured.brightness <= limits.max_brightness, Refusal.TOO_BRIGHT),
         (measured.contrast >= limits.min_contrast, Refusal.TOO_DARK),
@@ -114,14 +127,44 @@ def refusal(
     return next((why for passed, why in checks if not passed), None)
 
 
-def washed_out(crop: NDArray[np.uint8], *, limits: QualityConfig) -> Refusal | None:
-    """Refuse a face of which too much is overexposed.
+def badly_lit(crop: NDArray[np.uint8], *, limits: QualityConfig) -> Refusal | None:
+    """Refuse a face that is overexposed, or lit from one side.
 
     Args:
         crop: (S, S, 3) uint8 RGB, aligned.
     """
-    clipped = float((crop.astype(np.float32) @ LUMINANCE >= CLIPPED_FROM).mean())
-    return None if clipped <= limits.max_clipped else Refusal.TOO_BRIGHT
+    light = crop.astype(np.float32) @ LUMINANCE
+    if not float((light >= CLIPPED_FROM).mean()) <= limits.max_clipped:
+        return Refusal.TOO_BRIGHT
+    return None if side_light(light) <= limits.max_side_light else Refusal.SIDE_LIGHT
+
+
+def side_light(luminance: NDArray[np.float32]) -> float:
+    """Return how much more light one half of a face has: 0 evenly lit, 1 with one half black.
+
+    Args:
+        luminance: (S, S) of an aligned face.
+    """
+    side = len(luminance)
+    rows = slice(round(FACE_ROWS[0] * side), round(FACE_ROWS[1] * side))
+    edge, middle = round(FACE_EDGE * side), side // 2
+    left = float(luminance[rows, edge:middle].mean())
+    right = float(luminance[rows, middle : side - edge].mean())
+    return abs(left - right) / (left + right) if left + right > 0 else 0.0
+
+
+def covered(probability: float, *, limits: QualityConfig) -> Refusal | None:
+    """Refuse a face of which eyes or mouth cannot be seen.
+
+    Args:
+        probability: That one of them is covered. NaN is refused.
+    """
+    return None if probability <= limits.max_covered else Refusal.FACE_COVERED
+
+
+def closed_eyes(mesh: FaceMesh, *, limits: QualityConfig) -> Refusal | None:
+    """Refuse a face with closed eyes: who sleeps does not ask to be let in."""
+    return None if eye_opening(mesh) >= limits.min_eye_opening else Refusal.EYES_CLOSED
 
 
 def _unmeasurable(face: Face) -> SampleQuality:

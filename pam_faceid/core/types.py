@@ -46,13 +46,18 @@ class Refusal(str, Enum):
     SEVERAL_FACES = "several_faces"
     TOO_SMALL = "too_small"
     AT_THE_EDGE = "at_the_edge"
+    TOO_NEAR = "too_near"
     TURNED_AWAY = "turned_away"
     TILTED = "tilted"
-    LOOKING_UP_OR_DOWN = "looking_up_or_down"
+    LOOKING_UP = "looking_up"
+    LOOKING_DOWN = "looking_down"
     BLURRED = "blurred"
     TOO_DARK = "too_dark"
     TOO_BRIGHT = "too_bright"
     UNLIKE_A_HEAD = "unlike_a_head"  # in the light of an infrared camera: `core.infrared`
+    SIDE_LIGHT = "side_light"
+    FACE_COVERED = "face_covered"
+    EYES_CLOSED = "eyes_closed"
 
 
 class Pose(str, Enum):
@@ -201,7 +206,7 @@ class Observation:
         refusal: Why the sample cannot be compared; None exactly when `embedding` is there.
         quality: Measured when one face was found, else None.
         embedding: The probe.
-        stage_ms: Milliseconds that each stage took: capture, detect, align, embed.
+        stage_ms: Milliseconds that each stage took: capture, detect, align, look, embed.
         origin: The frame's origin.
     """
 

@@ -64,6 +64,8 @@ def probe_of(machine: Machine) -> Sequence[float]:
             index=0,
             detector=wiring.detector(order, [read_model(spec) for spec in order.detector]),
             embedder=wiring.embedder(order, read_model(order.embedder)),
+            landmarker=wiring.landmarker(order, read_model(order.landmarks)),
+            cover_detector=wiring.cover_detector(order, read_model(order.cover)),
             limits=order.quality,
             clock=time.perf_counter,
         )

@@ -45,6 +45,7 @@ def test_every_shipped_model_is_the_one_in_the_manifest(models_dir: Path) -> Non
         "sface_mirrored",
         "mobilefacenet",
         "face_mesh",
+        "face_cover",
         "inception_resnet_v1",
     ]
     for spec in manifest.model:

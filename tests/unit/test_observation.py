@@ -41,6 +41,8 @@ def see(pixels: np.ndarray, pipeline: Pipeline, limits: QualityConfig | None = N
         index=7,
         detector=pipeline.detector,
         embedder=pipeline.embedder,
+        landmarker=pipeline.landmarker,
+        cover_detector=pipeline.cover_detector,
         limits=limits or QualityConfig(),
         clock=ticking(),
     )
@@ -53,7 +55,7 @@ def test_a_face_becomes_a_probe(portrait: np.ndarray, pipeline: Pipeline) -> Non
     assert seen.embedding is not None
     assert seen.embedding.model_id == pipeline.embedder.model_id
     assert seen.embedding.vector.dtype == np.float32
-    assert seen.stage_ms == {"detect": 1000.0, "align": 1000.0, "embed": 1000.0}
+    assert seen.stage_ms == dict.fromkeys(("detect", "align", "look", "embed"), 1000.0)
 
 
 def test_the_same_frame_gives_the_same_probe(portrait: np.ndarray, pipeline: Pipeline) -> None:

@@ -226,6 +226,8 @@ def test_a_person_who_turns_the_head_shows_every_pose(
             index=index,
             detector=pipeline.detector,
             embedder=pipeline.embedder,
+            landmarker=pipeline.landmarker,
+            cover_detector=pipeline.cover_detector,
             limits=stricter(QualityConfig()),
             clock=lambda: 0.0,
         )

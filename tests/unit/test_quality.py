@@ -13,11 +13,11 @@ import pytest
 
 from benchmarks.extraction import Pipeline, load_pipeline
 from pam_faceid.adapters.cameras.images import decode_image
-from pam_faceid.core import quality
+from pam_faceid.core import mesh, quality
 from pam_faceid.core.config import QualityConfig
 from pam_faceid.core.enrolment import stricter
 from pam_faceid.core.observation import observe
-from pam_faceid.core.types import Face, Frame, Observation, Refusal, SampleQuality
+from pam_faceid.core.types import Face, FaceMesh, Frame, Observation, Refusal, SampleQuality
 
 LIMITS = QualityConfig()
 GOOD = SampleQuality(
@@ -81,8 +81,9 @@ BORDERS = [
     ("roll_degrees", -LIMITS.max_roll_degrees, -1, Refusal.TILTED),
     ("yaw", LIMITS.max_yaw, 1, Refusal.TURNED_AWAY),
     ("yaw", -LIMITS.max_yaw, -1, Refusal.TURNED_AWAY),
-    ("pitch", LIMITS.max_pitch, 1, Refusal.LOOKING_UP_OR_DOWN),
-    ("pitch", -LIMITS.max_pitch, -1, Refusal.LOOKING_UP_OR_DOWN),
+    ("pitch", LIMITS.max_pitch, 1, Refusal.LOOKING_DOWN),
+    ("pitch", -LIMITS.max_pitch, -1, Refusal.LOOKING_UP),
+    ("size_px", LIMITS.max_size_share * 480, 1, Refusal.TOO_NEAR),
     ("brightness", LIMITS.min_brightness, -1, Refusal.TOO_DARK),
     ("brightness", LIMITS.max_brightness, 1, Refusal.TOO_BRIGHT),
     ("contrast", LIMITS.min_contrast, -1, Refusal.TOO_DARK),
@@ -102,13 +103,70 @@ def test_a_face_is_refused_beyond_the_share_that_may_be_overexposed() -> None:
     pixels = np.full((100, 100, 3), 120, np.uint8)
     limit = round(100 * LIMITS.max_clipped)
     pixels[:limit] = 255
-    assert quality.washed_out(pixels, limits=LIMITS) is None
+    assert quality.badly_lit(pixels, limits=LIMITS) is None
     pixels[limit] = 255
-    assert quality.washed_out(pixels, limits=LIMITS) is Refusal.TOO_BRIGHT
+    assert quality.badly_lit(pixels, limits=LIMITS) is Refusal.TOO_BRIGHT
+
+
+def lit_from_the_left(left: int, right: int) -> np.ndarray:
+    pixels = np.full((112, 112, 3), left, np.uint8)
+    pixels[:, 56:] = right
+    return pixels
+
+
+def test_side_light_is_the_difference_of_both_halves_as_a_share_of_their_sum() -> None:
+    for left, right in ((150, 50), (50, 150)):
+        light = lit_from_the_left(left, right).astype(np.float32) @ quality.LUMINANCE
+        assert quality.side_light(light) == pytest.approx(0.5, abs=1e-5)
+    assert quality.side_light(np.zeros((112, 112), np.float32)) == 0.0
+
+
+def test_a_face_is_refused_beyond_the_side_light_that_is_allowed() -> None:
+    limits = QualityConfig(max_side_light=0.5)
+    assert quality.badly_lit(lit_from_the_left(149, 50), limits=limits) is None
+    assert quality.badly_lit(lit_from_the_left(151, 50), limits=limits) is Refusal.SIDE_LIGHT
+
+
+def eyes(opening: float, *, left: float | None = None) -> FaceMesh:
+    """A mesh with lids so far apart, as a share of the eye's width; NaN everywhere else."""
+    points = np.full((468, 3), math.nan, np.float32)
+    heights = (opening, opening if left is None else left)
+    for eye, height, x in zip((mesh.RIGHT_EYE, mesh.LEFT_EYE), heights, (100, 200), strict=True):
+        outer, inner, *lids = eye
+        points[outer], points[inner] = (x, 50, 0), (x + 40, 50, 0)
+        for place, (upper, lower) in enumerate([lids[:2], lids[2:]]):
+            points[upper] = (x + 10 + 20 * place, 50 - 20 * height, 0)
+            points[lower] = (x + 10 + 20 * place, 50 + 20 * height, 0)
+    return FaceMesh(points, 1.0)
+
+
+def test_eyes_are_open_as_far_as_their_lids_are_apart() -> None:
+    assert mesh.eye_opening(eyes(0.3)) == pytest.approx(0.3, abs=1e-6)
+    assert mesh.eye_opening(eyes(0.05, left=0.25)) == pytest.approx(0.25, abs=1e-6)
+
+
+def test_closed_eyes_are_refused_and_one_open_eye_is_enough() -> None:
+    limit = LIMITS.min_eye_opening
+    assert quality.closed_eyes(eyes(limit + 0.001), limits=LIMITS) is None
+    assert quality.closed_eyes(eyes(limit - 0.001), limits=LIMITS) is Refusal.EYES_CLOSED
+    assert quality.closed_eyes(eyes(0.02, left=0.2), limits=LIMITS) is None
+    assert quality.closed_eyes(eyes(math.nan), limits=LIMITS) is Refusal.EYES_CLOSED
+
+
+def test_a_mesh_without_width_has_no_open_eyes() -> None:
+    flat = FaceMesh(np.zeros((468, 3), np.float32), 1.0)
+    assert quality.closed_eyes(flat, limits=LIMITS) is Refusal.EYES_CLOSED
+
+
+def test_a_covered_face_is_refused_beyond_the_probability_and_not_at_it() -> None:
+    assert quality.covered(LIMITS.max_covered, limits=LIMITS) is None
+    assert quality.covered(LIMITS.max_covered + 0.01, limits=LIMITS) is Refusal.FACE_COVERED
+    assert quality.covered(math.nan, limits=LIMITS) is Refusal.FACE_COVERED
+    assert quality.covered(1.0, limits=QualityConfig(max_covered=1.0)) is None
 
 
 @pytest.mark.parametrize(
-    "measure", ["roll_degrees", "yaw", "pitch", "brightness", "contrast", "sharpness"]
+    "measure", ["size_px", "roll_degrees", "yaw", "pitch", "brightness", "contrast", "sharpness"]
 )
 def test_what_is_not_a_number_is_refused(measure: str) -> None:
     assert judge(dataclasses.replace(GOOD, **{measure: math.nan})) is not None
@@ -175,6 +233,7 @@ def test_enrolment_refuses_any_second_usable_face() -> None:
     assert quality.one_face(faces, LIMITS) is None
     assert quality.one_face(faces, limits) is Refusal.SEVERAL_FACES
     assert limits.max_yaw < LIMITS.max_yaw
+    assert limits.max_side_light < LIMITS.max_side_light
     assert limits.min_size_px == LIMITS.min_size_px
 
 
@@ -200,6 +259,8 @@ def see(pixels: np.ndarray, pipeline: Pipeline) -> Observation:
         index=0,
         detector=pipeline.detector,
         embedder=pipeline.embedder,
+        landmarker=pipeline.landmarker,
+        cover_detector=pipeline.cover_detector,
         limits=LIMITS,
         clock=lambda: 0.0,
     )

@@ -40,6 +40,7 @@ ORDER: Final = (
     "capture_ms",
     "detect_ms",
     "align_ms",
+    "look_ms",
     "embed_ms",
     "first_probe_ms",
     "error",

