@@ -71,9 +71,9 @@ def lights(lit: Sequence[Lit], threshold: float) -> bytes:
                 # The people lie a little apart, or they would hide each other.
                 people = sorted({one.judged.person for one in lit})
                 at.scatter(
-                    [one.azimuth + 2.6 * (people.index(one.judged.person) - 1) for one in here],
+                    [one.azimuth + 3.4 * (people.index(one.judged.person) - 1) for one in here],
                     [one.elevation for one in here],
-                    s=22,
+                    s=15,
                     color=colour,
                     marker=shape,
                     label=label,

@@ -89,7 +89,7 @@ class QualityConfig(Section, frozen=True):
     min_contrast: Annotated[float, Meta(ge=0.0, le=255.0)] = 10.0
     max_size_share: Annotated[float, Meta(gt=0.0, le=10.0)] = 1.0
     max_clipped: UnitInterval = 0.33
-    max_side_light: UnitInterval = 0.6
+    max_side_light: UnitInterval = 0.8
     max_covered: UnitInterval = 0.5
     min_eye_opening: UnitInterval = 0.11
     max_second_face: UnitInterval = 0.5
