@@ -1,7 +1,8 @@
 """`python -m benchmarks.gates`: what each quality gate costs, and what it buys.
 
 People of LFW are enrolled with the centre of four images. Their further images, as they are and
-made worse step by step, are compared with their own template and with everybody else's. For each
+made worse step by step, are compared with their own template, with everybody else's
+and with one image of each other person. For each
 limit of each gate: how many of the untouched images it refuses (the cost), and the FNMR and FMR of
 all images that it lets pass (what it buys), at the threshold of the default matcher.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import covers, report
-from benchmarks.extraction import SHIPPED_MODELS, Pipeline, load_pipeline, nearest_the_middle
+from benchmarks.extraction import (
+    SHIPPED_MODELS,
+    Pipeline,
+    extract,
+    load_pipeline,
+    nearest_the_middle,
+)
 from benchmarks.lfw import person, read_images
 from benchmarks.statistics import wilson
 from pam_faceid.adapters.cameras.images import decode_image
@@ -37,6 +44,7 @@ Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, FaceMesh, np.random.Generator], Pixels]
 
 REFERENCES: Final = 4
+COVERS: Final = ("mask", "scarf", "sunglasses")
 SENSOR_NOISE: Final = 3.0  # which dimming does not dim
 
 
@@ -70,7 +78,7 @@ GATES: Final = (
     Gate("min_size_px", "size_px", (20, 30, 40, 60, 80, 100), ("farther",)),
     Gate("max_yaw", "yaw", (0.2, 0.4, 0.6, 0.9, 1.2, 2), ()),
     Gate("max_pitch", "pitch", (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 2), ()),
-    Gate("max_covered", "covered", (0.05, 0.2, 0.5, 0.8, 0.95, 1), ("covered",)),
+    Gate("max_covered", "covered", (0.05, 0.2, 0.5, 0.8, 0.95, 1), COVERS),
     Gate("min_eye_opening", "eyes", (0, 0.05, 0.08, 0.11, 0.14, 0.17), ()),
 )
 
@@ -123,7 +131,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threshold = match_threshold(config, calibration, model=spec.name)
         # Small faces are looked for: the gate is to refuse them, not the search.
         pipeline = load_pipeline(options.models, options.embedder, min_face_px=20)
-        seen, lost = look(options.data, pipeline, people=options.people, seed=options.seed)
+        strangers = _strangers(options)
+        seen, lost = look(
+            options.data, pipeline, strangers, people=options.people, seed=options.seed
+        )
     except (FaceIdError, OSError, ValueError) as error:
         print(f"benchmarks.gates: {error}", file=sys.stderr)
         return 2
@@ -135,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "embedder": pipeline.embedder.model_id,
         "threshold": f"{threshold:.4f}, of matcher {config.matcher} at the default rate",
         "people": f"{options.people} of LFW, templates of {REFERENCES} images",
+        "strangers": f"{len(strangers)} people of LFW, one image each, and the other templates",
         "images": f"{sum(not s.worse for s in seen)} as they are, "
         f"{sum(bool(s.worse) for s in seen)} made worse, {lost} more without a face",
         "seed": f"{options.seed}",
@@ -149,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = {name: [asdict(point) for point in points] for name, points in curves.items()}
         print(json.dumps({"facts": facts, "gates": rows}, indent=2))
     else:
-        print(report.describe(facts), table(curves), sep="\n\n")
+        print(report.describe(facts), kinds_table(seen, threshold), table(curves), sep="\n\n")
     return 0
 
 
@@ -188,11 +200,21 @@ def changes() -> Iterator[tuple[str, Change]]:
     yield from (("side light", side(dark)) for dark in (0.3, 0.15, 0.05))
     yield from (("blurred", blur(share)) for share in (0.03, 0.05, 0.08))
     yield from (("farther", farther(factor)) for factor in (0.6, 0.4, 0.25))
-    yield from (("covered", draw) for draw in (covers.mask, covers.scarf, covers.sunglasses))
+    yield from ((kind, {**covers.LOWER, **covers.UPPER}[kind]) for kind in COVERS)
 
 
-def look(data: Path, pipeline: Pipeline, *, people: int, seed: int) -> tuple[list[Seen], int]:
+def look(
+    data: Path,
+    pipeline: Pipeline,
+    strangers: Mapping[str, NDArray[np.float32]],
+    *,
+    people: int,
+    seed: int,
+) -> tuple[list[Seen], int]:
     """Enrol, make worse, compare; and count the images without a face.
+
+    Args:
+        strangers: One vector of each of many people more, to compare with.
 
     Raises:
         OSError: The images are not there.
@@ -216,7 +238,9 @@ def look(data: Path, pipeline: Pipeline, *, people: int, seed: int) -> tuple[lis
     seen: list[Seen] = []
     lost = 0
     for number, name in enumerate(report.progress(chosen, label="comparing")):
-        others = np.stack([vector for other, vector in templates.items() if other != name])
+        known = [vector for other, vector in templates.items() if other != name]
+        unknown = [vector for other, vector in strangers.items() if other not in templates]
+        others = np.stack(known + unknown)
         random = np.random.default_rng([seed, number])
         for place, image in enumerate(images[name][REFERENCES : REFERENCES + 3]):
             pixels = _read(data / "lfw-deepfunneled" / name / image)
@@ -271,6 +295,19 @@ def table(curves: dict[str, list[Point]]) -> str:
     return report.table(header, lines)
 
 
+def _strangers(options: argparse.Namespace) -> dict[str, NDArray[np.float32]]:
+    """Return one embedding each of the people of LFW, kept from run to run."""
+    images = options.data / "lfw-deepfunneled"
+    names = sorted(
+        min(folder.glob("*.jpg")).relative_to(images).as_posix()
+        for folder in images.iterdir()
+        if folder.is_dir()
+    )
+    pipeline = load_pipeline(options.models, options.embedder)
+    samples = extract(images, names, pipeline, cache=options.cache)
+    return {person(name): s.vector for name, s in samples.items() if s.vector is not None}
+
+
 def _seen(
     pixels: Pixels,
     worse: str,
@@ -321,6 +358,23 @@ def _clip(pixels: NDArray[np.floating]) -> Pixels:
     return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
 
 
+def kinds_table(seen: Sequence[Seen], threshold: float) -> str:
+    """Say for each kind of change what a login without any gate would make of it."""
+    lines = []
+    for kind in dict.fromkeys(one.worse for one in seen):
+        these = [one for one in seen if one.worse == kind]
+        lines.append(
+            [
+                kind or "as they are",
+                f"{len(these)}",
+                _rate(sum(not one.genuine >= threshold for one in these), len(these)),
+                f"{sum(int((one.impostors >= threshold).sum()) for one in these)}"
+                f" of {sum(len(one.impostors) for one in these)}",
+            ]
+        )
+    return report.table(["without any gate", "faces", "FNMR", "false matches"], lines)
+
+
 def _rate(count: int, total: int) -> str:
     if not total:
         return "-"
@@ -337,6 +391,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--embedder", default=embedder, help="its name in the manifest")
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument("--people", type=int, default=60, help="people to enrol")
+    parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")
     parser.add_argument("--plot", type=Path, help="PNG to write; needs matplotlib")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
