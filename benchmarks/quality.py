@@ -3,7 +3,7 @@
 Every image of the development data goes through the detector, the gate with the configuration's
 defaults and the embedder. An image is matchable when its comparison score with another image of the
 same person reaches the threshold for a false match rate of 1e-5: to refuse it costs a person a
-second look for nothing.
+second look for nothing. Lights are a benchmark of their own, `benchmarks.lights`.
 """
 
 from __future__ import annotations
@@ -132,9 +132,6 @@ def development_sets(data: Path) -> dict[str, Judge]:
         WEBCAM: partial(_judge_recordings, webcam, every=1),
         "phone videos, head turns": partial(_judge_recordings, videos, every=EVERY),
         "ORL": partial(_judge_crops, sorted((data / "orl_faces").glob("s*/*.pgm")), scale=3),
-        "Yale B, 64 lights": partial(
-            _judge_crops, sorted((data / "cropped_yaleB").glob("*/*.pgm")), scale=2
-        ),
     }
 
 
