@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pam_faceid.core.depth_frames import DepthFrame
 from pam_faceid.core.types import (
     Embedding,
     Face,
@@ -30,6 +31,24 @@ class FrameSource(Protocol):
 
         Raises:
             CameraError: It cannot be opened, is busy, vanished or gives no usable frame.
+        """
+
+    def close(self) -> None:
+        """Release the device. Safe to call twice."""
+
+
+class DepthSource(Protocol):
+    """A depth camera, or a recording in its place."""
+
+    @property
+    def is_recording(self) -> bool:
+        """True when no live camera is behind it. The audit line says so."""
+
+    def depth_frames(self) -> Iterator[DepthFrame]:
+        """Yield frames until the source ends or `close` is called.
+
+        Raises:
+            CameraError: It cannot be opened, vanished, or gives depth that cannot be believed.
         """
 
     def close(self) -> None:
@@ -69,6 +88,24 @@ class CoverDetector(Protocol):
 
     def covered(self, pixels: NDArray[np.uint8], face: Face) -> float:
         """Return the probability that eyes or mouth are covered, whichever is higher."""
+
+
+class DepthEmbedder(Protocol):
+    """Turns one face with its depth into a unit vector."""
+
+    @property
+    def model_id(self) -> str:
+        """`name@sha256-prefix`."""
+
+    def crop(self, frame: DepthFrame, face: Face) -> NDArray[np.uint8]:
+        """Return the normalised crop that the model wants, (S, S, 4) uint8: RGB and relief.
+
+        Raises:
+            FaceIdError: Too little depth of the face is known.
+        """
+
+    def embed(self, crop: NDArray[np.uint8]) -> Embedding:
+        """Return the embedding of a crop made by `crop`."""
 
 
 class Observer(Protocol):

@@ -71,10 +71,11 @@ class Pose(str, Enum):
 
 
 class Spectrum(str, Enum):
-    """The light that a camera sees."""
+    """The light that a camera sees; or none: a node of distances, which shows no face."""
 
     COLOUR = "colour"
     INFRARED = "infrared"
+    DEPTH = "depth"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -52,6 +52,35 @@ def decode_image(data: bytes, *, name: str) -> NDArray[np.uint8]:
     return shrink(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8))
 
 
+def decode_exactly(data: bytes, *, width: int, height: int, name: str) -> NDArray[np.uint8]:
+    """Decode an image whose pixels mean places: neither turned by EXIF nor shrunk.
+
+    Args:
+        data: The whole file.
+        width, height: That it must have, px.
+        name: The file's name, for messages.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+
+    Raises:
+        CameraError: It is no image, of another size, or damaged.
+    """
+    size = image_size(data)
+    if size is None:
+        raise CameraError(f"{name} is not an image", hint="use JPEG or PNG")
+    if size != (width, height):
+        raise CameraError(
+            f"{name} is {size[0]} x {size[1]} px; recording.json says {width} x {height}",
+            hint="check width and height under colour",
+        )
+    check_size(width, height, name=name)
+    bgr = _imdecode(data, flags=cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if bgr is None or bgr.shape[:2] != (height, width):
+        raise CameraError(f"{name} is damaged or incomplete", hint="copy the image again")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
 def check_size(width: int, height: int, *, name: str) -> None:
     """Refuse an image that would take gigabytes to decode.
 
@@ -107,9 +136,9 @@ def _read_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _imdecode(data: bytes) -> NDArray[Any] | None:
+def _imdecode(data: bytes, *, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any] | None:
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
 

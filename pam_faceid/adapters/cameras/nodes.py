@@ -44,6 +44,9 @@ _ALLOWING: Final = 'for tests alone: [camera] device = "{device}" and allow_virt
 INFRARED_FORMATS: Final = frozenset(
     ("GREY", "Y8", "Y10", "Y12", "Y14", "Y16", "Y8I", "Y12I", "Y10B", "Y10P", "Y12P")
 )
+# V4L2_PIX_FMT_Z16: 16 bits of distance; V4L2_PIX_FMT_INZI: 10 bits of infrared, then 16 of
+# distance; V4L2_PIX_FMT_CNF4: how sure each distance is.
+DEPTH_FORMATS: Final = frozenset(("Z16", "INZI", "CNF4"))
 _INFRARED_NAME: Final = re.compile(r"(?<![a-z])(ir|nir|infra-?red)(?![a-z])", re.IGNORECASE)
 
 
@@ -142,10 +145,11 @@ def choose(cameras: Sequence[CameraInfo]) -> CameraInfo:
         for camera in real:
             if camera.spectrum is spectrum:
                 return camera
-    if cameras:
+    pictured = [camera for camera in cameras if camera.spectrum is not Spectrum.DEPTH]
+    if pictured:
         raise CameraError(
-            "no camera but virtual ones: " + ", ".join(c.node for c in cameras),
-            hint=_ALLOWING.format(device=cameras[0].path),
+            "no camera but virtual ones: " + ", ".join(c.node for c in pictured),
+            hint=_ALLOWING.format(device=pictured[0].path),
         )
     raise CameraError(
         "no camera found",
@@ -232,14 +236,17 @@ def spectrum_of(
 ) -> Spectrum:
     """Tell the light that a camera sees from what it says of itself.
 
-    Infrared when every format is grey, since sensors that see colour deliver it; when the formats
-    of its USB descriptors are those of infrared pictures; or when it is called so.
+    Depth when a format is one of distances. Infrared when every format is grey, since sensors that
+    see colour deliver it; when the formats of its USB descriptors are those of infrared pictures;
+    or when it is called so.
 
     Args:
         card: The camera's name.
         function: Of its USB descriptors.
     """
     codes = {pixel_format.fourcc for pixel_format in formats}
+    if codes & DEPTH_FORMATS:
+        return Spectrum.DEPTH
     only_grey = bool(codes) and codes <= INFRARED_FORMATS
     declared = function is not None and function.sees_infrared
     if only_grey or declared or _INFRARED_NAME.search(card):

@@ -22,6 +22,7 @@ MAX_FILES: Final = 200  # each is an open descriptor of the worker and of the ob
 
 IMAGE_SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm"))
 VIDEO_SUFFIXES: Final = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"))
+DATA_SUFFIXES: Final = frozenset((".json", ".raw"))  # of depth recordings; see depth_recording.py
 
 _READ_ONLY: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -38,7 +39,7 @@ class OpenFile:
 
     name: str
     fd: int
-    kind: Literal["image", "video"]
+    kind: Literal["image", "video", "data"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +76,23 @@ def open_recording(path: Path, *, require_root_owned: bool) -> list[OpenFile]:
     fd = _open_from_root(path) if require_root_owned else _open(path)
     if not stat.S_ISDIR(os.fstat(fd).st_mode):
         return [_accept(fd, path)]
-    files: list[OpenFile] = []
-    try:
-        for name in _image_names(fd, path):
-            image = _open(path / name, folder=fd)
-            if require_root_owned:
-                _require_root(image, path / name)
-            files.append(_accept(image, path / name))
-    except CameraError:
-        close_files(files)
-        raise
-    finally:
+    return _open_within(fd, path, suffixes=IMAGE_SUFFIXES, require_root_owned=require_root_owned)
+
+
+def open_folder(
+    path: Path, *, suffixes: frozenset[str], require_root_owned: bool
+) -> list[OpenFile]:
+    """Open every file of a folder that ends in one of `suffixes`, in the order of their names.
+
+    Raises:
+        CameraError: As `open_recording`, or it is no folder. Nothing stays open.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve follows symbolic links
+    fd = _open_from_root(path) if require_root_owned else _open(path)
+    if not stat.S_ISDIR(os.fstat(fd).st_mode):
         os.close(fd)
-    return files
+        raise CameraError(f"{path} is not a folder", hint="name the folder of the recording")
+    return _open_within(fd, path, suffixes=suffixes, require_root_owned=require_root_owned)
 
 
 def open_recordings(paths: Sequence[Path]) -> list[OpenFile]:
@@ -187,7 +192,7 @@ class Recording:
         for file in self._files:
             try:
                 if file.kind == "image":
-                    pictures = iter((decode_image(_read(file), name=file.name),))
+                    pictures = iter((decode_image(read_file(file), name=file.name),))
                 else:
                     pictures = video_frames(file.fd, name=file.name, frames_per_second=self._rate)
                 for pixels in pictures:
@@ -196,7 +201,8 @@ class Recording:
                 yield Unreadable(name=file.name, error=error)
 
 
-def _read(file: OpenFile) -> bytes:
+def read_file(file: OpenFile) -> bytes:
+    """Return what is in an open file, up to a byte more than `MAX_FILE_BYTES`."""
     # pread: descriptors of one open file share their offset, also across processes.
     parts: list[bytes] = []
     size = 0
@@ -206,16 +212,36 @@ def _read(file: OpenFile) -> bytes:
     return b"".join(parts)
 
 
-def _image_names(fd: int, path: Path) -> list[str]:
-    names = sorted(name for name in os.listdir(fd) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+def _open_within(
+    fd: int, path: Path, *, suffixes: frozenset[str], require_root_owned: bool
+) -> list[OpenFile]:
+    """Open the files of the folder that `fd` opens, and close `fd`."""
+    files: list[OpenFile] = []
+    try:
+        for name in _names(fd, path, suffixes=suffixes):
+            file = _open(path / name, folder=fd)
+            if require_root_owned:
+                _require_root(file, path / name)
+            files.append(_accept(file, path / name))
+    except CameraError:
+        close_files(files)
+        raise
+    finally:
+        os.close(fd)
+    return files
+
+
+def _names(fd: int, path: Path, *, suffixes: frozenset[str]) -> list[str]:
+    names = sorted(name for name in os.listdir(fd) if Path(name).suffix.lower() in suffixes)
+    what = "image" if suffixes is IMAGE_SUFFIXES else "recorded file"
     if not names:
         raise CameraError(
-            f"the folder {path} has no image",
-            hint=f"images are files that end in {', '.join(sorted(IMAGE_SUFFIXES))}",
+            f"the folder {path} has no {what}",
+            hint=f"{what}s are files that end in {', '.join(sorted(suffixes))}",
         )
     if len(names) > MAX_FILES:
         raise CameraError(
-            f"the folder {path} has {len(names)} images, more than {MAX_FILES}",
+            f"the folder {path} has {len(names)} {what}s, more than {MAX_FILES}",
             hint="keep the best ones",
         )
     return names
@@ -275,7 +301,9 @@ def _accept(fd: int, path: Path) -> OpenFile:
     if refusal:
         os.close(fd)
         raise CameraError(refusal, hint="name an image, a video or a folder of images")
-    kind: Literal["image", "video"] = "image"
+    kind: Literal["image", "video", "data"] = "image"
     if path.suffix.lower() in VIDEO_SUFFIXES:
         kind = "video"
+    elif path.suffix.lower() in DATA_SUFFIXES:
+        kind = "data"
     return OpenFile(name=str(path), fd=fd, kind=kind)

@@ -63,6 +63,11 @@ class V4l2Camera:
         camera = find_camera(
             config.infrared if self._infrared else config.device, infrared=self._infrared
         )
+        if camera.spectrum is Spectrum.DEPTH:
+            raise CameraError(
+                f"{camera.path} gives distances, not pictures",
+                hint="name the colour node of the same camera as [camera] device",
+            )
         refuse_virtual(camera, allowed=config.allow_virtual)
         # Whoever named it as the infrared one knows more than it says of itself.
         spectrum = Spectrum.INFRARED if self._infrared else camera.spectrum
