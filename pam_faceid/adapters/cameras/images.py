@@ -74,7 +74,6 @@ def decode_exactly(data: bytes, *, width: int, height: int, name: str) -> NDArra
             f"{name} is {size[0]} x {size[1]} px; recording.json says {width} x {height}",
             hint="check width and height under colour",
         )
-    check_size(width, height, name=name)
     bgr = _imdecode(data, flags=cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None or bgr.shape[:2] != (height, width):
         raise CameraError(f"{name} is damaged or incomplete", hint="copy the image again")
