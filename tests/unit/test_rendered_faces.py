@@ -1,4 +1,4 @@
-"""What is rendered: the mesh is hit where it should be, and the same seed gives the same picture."""
+"""What is rendered: the mesh is hit where it should be; the same seed gives the same picture."""
 
 from __future__ import annotations
 
