@@ -48,9 +48,9 @@ PEOPLE_IN_BATCH: Final = 24
 EACH_IN_BATCH: Final = 4
 MARGIN: Final = 1.2
 RATE: Final = 2e-3
-WARM_UP: Final = 100
+WARM_UP: Final = 60
 REPORT_EVERY: Final = 100
-STEPS: Final = 1000
+STEPS: Final = 600
 
 
 def load_crops(folder: Path, mesh: Path, *, workers: int) -> tuple[list[Crops], Crops]:
@@ -123,15 +123,17 @@ def embed(network: RgbdSqueezeNet, crops: NDArray[np.uint8], seen: Tensor) -> ND
     return torch.cat(parts).numpy()
 
 
-def train(training: list[Crops], validation: Crops, *, steps: int, log: Path) -> RgbdSqueezeNet:
-    """Train from scratch.
+def train(training: list[Crops], validation: Crops, *, steps: int, out: Path) -> None:
+    """Train from scratch; what was reached at each report lies in `out`.
 
     Args:
         training: No person of it is in `validation`.
         validation: Watched; nothing is chosen by it but by whoever reads the log.
         steps: Batches.
-        log: One JSON object a line.
+        out: Gets training.log, one JSON object a line, and rgbd_siamese.onnx.
     """
+    log = out / "training.log"
+    log.write_text("", encoding="utf-8")
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
     masks = torch.tensor(list(SEEN.values()), dtype=torch.float32).reshape(-1, 1, CHANNELS, 1, 1)
@@ -168,7 +170,8 @@ def train(training: list[Crops], validation: Crops, *, steps: int, log: Path) ->
                 file.write(json.dumps(line) + "\n")
             print(line, flush=True)
             losses.clear()
-    return network
+            content = export(network, seen=SEEN["rgbd"], side=SIDE)
+            (out / "rgbd_siamese.onnx").write_bytes(content)
 
 
 def main() -> None:
@@ -185,11 +188,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(mode=True)
     training, validation = load_crops(options.crops, options.mesh, workers=options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    log = options.out / "training.log"
-    log.write_text("", encoding="utf-8")
-    network = train(training, validation, steps=options.steps, log=log)
-    content = export(network, seen=SEEN["rgbd"], side=SIDE)
-    (options.out / "rgbd_siamese.onnx").write_bytes(content)
+    train(training, validation, steps=options.steps, out=options.out)
 
 
 if __name__ == "__main__":
