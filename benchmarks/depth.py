@@ -39,6 +39,8 @@ NEAREST_MM: Final = 300.0
 FARTHEST_MM: Final = 1200.0
 POINT_ERROR: Final = 0.03  # of a detector, as a share of the distance between the eyes
 PRINTED_MM: Final = (55.0, 72.0)  # between the eyes: what is printed smaller or larger has its size
+OTHERS: Final = 8  # sheets of a species without a target are so much fewer
+Shown = tuple[str, str, DepthEvidence | None]  # what, the depth camera, what it shows
 TARGET: Final[dict[str, float]] = {"face": 0.01, "plane": 0.001, "cylinder": 0.001}
 
 
@@ -94,7 +96,7 @@ def _model(mesh: Path) -> HeadModel:
     return load(mesh)
 
 
-def of_face(number: int, *, mesh: Path, seed: int) -> tuple[str, str, DepthEvidence | None]:
+def of_face(number: int, *, mesh: Path, seed: int) -> Shown:
     """Return what depth shows of one person on one day."""
     rng = np.random.default_rng((seed, 0, number))
     sensor = list(SENSORS)[number % len(SENSORS)]
@@ -105,7 +107,7 @@ def of_face(number: int, *, mesh: Path, seed: int) -> tuple[str, str, DepthEvide
     return "face", sensor, evidence_of(shot.depth_mm, shot.camera, points, sensor)
 
 
-def of_sheet(number: int, *, species: Species, seed: int) -> tuple[str, str, DepthEvidence | None]:
+def of_sheet(number: int, *, species: Species, seed: int) -> Shown:
     """Return what depth shows of one printed face."""
     rng = np.random.default_rng((seed, 1 + SPECIES.index(species), number))
     sensor = list(SENSORS)[number % len(SENSORS)]
@@ -120,9 +122,7 @@ def of_sheet(number: int, *, species: Species, seed: int) -> tuple[str, str, Dep
     return species, sensor, evidence_of(shot.depth_mm, shot.camera, points, sensor)
 
 
-def rates(
-    measured: Sequence[tuple[str, str, DepthEvidence | None]], limits: DepthLimits
-) -> Iterator[Rate]:
+def rates(measured: Sequence[Shown], limits: DepthLimits) -> Iterator[Rate]:
     """Yield the errors of each kind of thing, over all cameras and for each."""
     kinds = list(dict.fromkeys(what for what, _, _ in measured))
     for what in kinds:
@@ -164,7 +164,7 @@ def _table(found: Sequence[Rate]) -> str:
     return report.table(header, rows)
 
 
-def _percentiles(measured: Sequence[tuple[str, str, DepthEvidence | None]]) -> str:
+def _percentiles(measured: Sequence[Shown]) -> str:
     rows = []
     for what in dict.fromkeys(what for what, _, _ in measured):
         these = [e for kind, _, e in measured if kind == what and e is not None]
@@ -195,30 +195,54 @@ def _real_table(frames: Sequence[Named], limits: DepthLimits) -> str:
     return report.table(header, rows)
 
 
+def _measured(options: argparse.Namespace) -> list[Shown]:
+    """Render and measure everything but what an earlier run kept."""
+    seed = DESIGN_SEED if options.design else SEED
+    mesh = options.data / "ict_facekit/ict_facekit_compact.npz"
+    measured = _kept(options.cache)
+    done = {what for what, _, _ in measured}
+    with ProcessPoolExecutor(options.workers) as pool:
+        for what in ("face", *options.species):
+            if what in done:
+                continue
+            print(what, file=sys.stderr, flush=True)
+            if what == "face":
+                count, job = options.faces, partial(of_face, mesh=mesh, seed=seed)
+            else:
+                count = options.sheets if what in TARGET else options.sheets // OTHERS
+                job = partial(of_sheet, species=what, seed=seed)
+            measured += pool.map(job, range(count), chunksize=10)
+            if options.cache:
+                rows = [(kind, sensor, e and asdict(e)) for kind, sensor, e in measured]
+                options.cache.write_text(json.dumps(rows), encoding="utf-8")
+    return measured
+
+
+def _kept(cache: Path | None) -> list[Shown]:
+    if cache is None or not cache.exists():
+        return []
+    return [
+        (what, sensor, None if found is None else DepthEvidence(**found))
+        for what, sensor, found in json.loads(cache.read_text(encoding="utf-8"))
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     data = Path("../shared/data")
     parser.add_argument("--data", type=Path, default=data, help="research data (%(default)s)")
-    parser.add_argument("--faces", type=int, default=1000, help="rendered (%(default)s)")
-    parser.add_argument("--sheets", type=int, default=4000, help="of each species (%(default)s)")
+    parser.add_argument("--faces", type=int, default=500, help="rendered (%(default)s)")
+    parser.add_argument("--sheets", type=int, default=2000, help="of a species (%(default)s)")
     parser.add_argument("--species", nargs="*", choices=SPECIES, default=SPECIES)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--cache", type=Path, help="keep what was measured in this .json")
     parser.add_argument(
         "--design", action="store_true", help="use the people and sheets of the thresholds"
     )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    seed = DESIGN_SEED if options.design else SEED
-    mesh = options.data / "ict_facekit/ict_facekit_compact.npz"
-    measured: list[tuple[str, str, DepthEvidence | None]] = []
-    with ProcessPoolExecutor(options.workers) as pool:
-        jobs = partial(of_face, mesh=mesh, seed=seed)
-        measured += pool.map(jobs, range(options.faces), chunksize=10)
-        for species in options.species:
-            print(species, file=sys.stderr, flush=True)
-            job = partial(of_sheet, species=species, seed=seed)
-            measured += pool.map(job, range(options.sheets), chunksize=50)
+    measured = _measured(options)
     limits = DepthLimits()
     found = list(rates(measured, limits))
     frames = list(real_frames(options.data))

@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         manifest = load_manifest(options.models)
-        names = options.embedder or [s.name for s in manifest.model if s.kind == "embedder"]
+        names = options.embedder or [
+            spec.name for spec in manifest.model if spec.kind == "embedder" and not spec.needs_depth
+        ]
         found = [one for name in names for one in measured(name, options)]
         away, stays_away = looking_away(found)
         for one in found:

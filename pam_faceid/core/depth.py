@@ -80,9 +80,9 @@ class DepthLimits:
 
     min_known: float = 0.5
     min_eyes_apart_mm: float = 45.0
-    max_eyes_apart_mm: float = 80.0
+    max_eyes_apart_mm: float = 85.0
     min_relief_mm: float = 2.0
-    min_nose_mm: float = 10.0
+    min_nose_mm: float = 6.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
