@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import report
-from benchmarks.depth_data import Named, real_frames
+from benchmarks.depth_data import Named, real_frames, texture_opinion
 from onnx_models.training.rgbd.head import HeadModel, load
 from onnx_models.training.rgbd.raster import Pinhole
 from onnx_models.training.rgbd.scene import FOCAL_PX, Person
@@ -175,7 +175,7 @@ def _percentiles(measured: Sequence[Shown]) -> str:
     return report.table(["what", "measure", "0.1 %", "1 %", "median", "99 %", "99.9 %"], rows)
 
 
-def _real_table(frames: Sequence[Named], limits: DepthLimits) -> str:
+def _real_table(frames: Sequence[Named], limits: DepthLimits, models: Path) -> str:
     rows = []
     for named in frames:
         evidence = measure(named.frame, named.face)
@@ -190,9 +190,11 @@ def _real_table(frames: Sequence[Named], limits: DepthLimits) -> str:
                 f"{evidence.nose_mm:.0f}",
                 f"{evidence.nose_to_sides_mm:.0f}",
             ]
-        rows.append([named.name, *numbers, "passes" if why is None else why.value])
+        live = texture_opinion(named, models)
+        opinion = "-" if live is None else f"{live:.2f}"
+        rows.append([named.name, *numbers, "passes" if why is None else why.value, opinion])
     header = ["real frame", "mm away", "known", "eyes", "relief", "nose", "nose to sides", "depth"]
-    return report.table(header, rows)
+    return report.table([*header, "MiniFASNet: live"], rows)
 
 
 def _measured(options: argparse.Namespace) -> list[Shown]:
@@ -252,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"limits: {limits}\n")
     print(_table(found), end="\n\n")
     print(_percentiles(measured), end="\n\n")
-    print(_real_table(frames, limits))
+    print(_real_table(frames, limits, options.data.parent / "models"))
     return 0
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from benchmarks.extraction import SHIPPED_MODELS, load_detector, nearest_the_middle
@@ -120,6 +121,36 @@ def _zj(data: Path, folder: Path) -> list[str]:
 
 
 SVEN_TURNED: Final = 90
+# Silent-Face-Anti-Spoofing's nets, by the scale of their crop. Not shipped; a second opinion only.
+TEXTURE_NETS: Final = {"minifasnet_v2_2.7": 2.7, "minifasnet_v1se_4.0": 4.0}
+_TEXTURE_SIDE: Final = 80
+
+
+def texture_opinion(named: Named, models: Path) -> float | None:
+    """Return the lower probability of "live" of two texture nets; None without their files."""
+    opinions = []
+    for name, scale in TEXTURE_NETS.items():
+        for path in models.glob(f"{name}*.onnx"):
+            session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            crop = _around(named.frame.colour.pixels, named.face.box, scale=scale)
+            planes = crop[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)
+            given = {session.get_inputs()[0].name: planes}
+            opinions.append(float(session.run(None, given)[0][0][1]))
+    return min(opinions) if opinions else None
+
+
+def _around(
+    pixels: NDArray[np.uint8], box: NDArray[np.float32], *, scale: float
+) -> NDArray[np.uint8]:
+    """Cut the box grown by `scale`, moved inside the picture, as those nets were trained to see."""
+    height, width = pixels.shape[:2]
+    size = box[2:] - box[:2]
+    middle = (box[2:] + box[:2]) / 2
+    half = size * min(scale, (width - 1) / size[0], (height - 1) / size[1]) / 2
+    middle = np.clip(middle, half, np.array([width - 1, height - 1]) - half)
+    (left, top), (right, bottom) = (middle - half).astype(int), (middle + half).astype(int)
+    cut = pixels[top : bottom + 1, left : right + 1]
+    return np.asarray(cv2.resize(cut, (_TEXTURE_SIDE, _TEXTURE_SIDE)), dtype=np.uint8)
 
 
 def _lens(width: int, height: int, focal: float, x: float, y: float) -> dict[str, float]:
