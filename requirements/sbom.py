@@ -111,7 +111,8 @@ def model(spec: dict[str, object]) -> Component:
     origin = spec["origin"]
     assert isinstance(origin, dict)
     licence = str(spec["licence"])
-    name = f"pkg:{origin['ecosystem']}/{origin['package']}@{origin['version']}"
+    ecosystem = str(origin["ecosystem"]).replace("trained", "generic")  # which package URLs know
+    name = f"pkg:{ecosystem}/{origin['package']}@{origin['version']}"
     return {
         "type": "machine-learning-model",
         "bom-ref": f"model:{spec['name']}",

@@ -46,6 +46,7 @@ def test_every_shipped_model_is_the_one_in_the_manifest(models_dir: Path) -> Non
         "mobilefacenet",
         "face_mesh",
         "face_cover",
+        "rgbd-siamese",
         "inception_resnet_v1",
     ]
     for spec in manifest.model:

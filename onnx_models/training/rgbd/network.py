@@ -1,9 +1,9 @@
-"""SqueezeNet over four channels: a face becomes 128 numbers of unit length.
+"""Two SqueezeNets, one over the colours and one over the relief: 64 numbers each.
 
 Source of the fire modules and their widths: Iandola et al., SqueezeNet, arXiv:1602.07360, version
-1.1. Ours differs in three things: four channels come in; batch normalisation follows each
-convolution, and is folded into it for export; and where the original takes the mean over the whole
-picture, this keeps the places, because in an aligned face a place means something.
+1.1. Ours differs in three things: batch normalisation follows each convolution, and is folded into
+it for export; and where the original takes the mean over the whole picture, this keeps the places,
+because in an aligned face a place means something; and it is half as wide.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-DIMENSIONS = 128
-CHANNELS = 4
-WIDTH = 0.5
+DIMENSIONS = 64  # of each
+WIDTH = 0.5  # share of SqueezeNet 1.1's channels
 
 
 class Convolution(nn.Sequential):
@@ -42,25 +41,25 @@ class Fire(nn.Module):
         return torch.cat([self.narrow(squeezed), self.wide(squeezed)], dim=1)
 
 
-class RgbdSqueezeNet(nn.Module):
-    """(N, 4, S, S) in +-1 becomes (N, 128) of unit length.
+class Tower(nn.Module):
+    """(N, C, S, S) in +-1 becomes (N, 64) of unit length.
 
     Args:
+        channels: C.
         side: S, px, a multiple of 16.
-        width: Share of SqueezeNet 1.1's channels.
     """
 
-    def __init__(self, side: int, *, width: float = WIDTH) -> None:
+    def __init__(self, channels: int, *, side: int) -> None:
         super().__init__()
 
-        def channels(of_the_original: int) -> int:
-            return round(of_the_original * width)
+        def share(of_the_original: int) -> int:
+            return round(of_the_original * WIDTH)
 
         def fire(inputs: int, squeezed: int, expanded: int) -> Fire:
-            return Fire(channels(inputs), channels(squeezed), channels(expanded))
+            return Fire(share(inputs), share(squeezed), share(expanded))
 
         self.features = nn.Sequential(
-            Convolution(CHANNELS, channels(64), size=3, stride=2),
+            Convolution(channels, share(64), size=3, stride=2),
             nn.MaxPool2d(3, 2, 1),
             fire(64, 16, 64),
             fire(128, 16, 64),
@@ -71,13 +70,13 @@ class RgbdSqueezeNet(nn.Module):
             fire(256, 48, 192),
             fire(384, 48, 192),
             fire(384, 64, 256),
-            Convolution(channels(512), 64, size=1),
+            Convolution(share(512), 64, size=1),
         )
-        self.drop = nn.Dropout(0.2)
+        self.drop = nn.Dropout(0.1)
         self.embed = nn.Linear(64 * (side // 16) ** 2, DIMENSIONS)
 
     def forward(self, planes: Tensor) -> Tensor:
-        """Return (N, 128)."""
+        """Return (N, 64)."""
         flat = self.features(planes).flatten(1)
         return nn.functional.normalize(self.embed(self.drop(flat)), dim=1)
 

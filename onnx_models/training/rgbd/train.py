@@ -2,9 +2,8 @@
 
     python -m onnx_models.training.rgbd.train --crops FOLDER --out FOLDER
 
-Renders what FOLDER lacks, trains, measures on people that it was not trained on, and writes the
-ONNX file and the log. Some batches show the colours alone or the depth alone, the rest being 0, so
-that one network can be asked what each of them is worth.
+Renders what FOLDER lacks, trains both towers, watches people that neither was trained on, and
+writes the ONNX file and the logs.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, Literal
 
@@ -23,18 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onnx_models.recipes.mirrored import mirrored
+from onnx_models.training.rgbd import network
 from onnx_models.training.rgbd.dataset import MESH, SEED, SIDE, Crops, read, render
 from onnx_models.training.rgbd.export import export
-from onnx_models.training.rgbd.network import CHANNELS, RgbdSqueezeNet, contrastive_loss
 from onnx_models.training.rgbd.rates import equal_error_rate, pairs
 
-Channels = Literal["rgbd", "rgb", "depth"]
-SEEN: Final[dict[Channels, tuple[int, ...]]] = {
-    "rgbd": (1, 1, 1, 1),
-    "rgb": (1, 1, 1, 0),
-    "depth": (0, 0, 0, 1),
-}
-SHOWN: Final = (0.6, 0.2, 0.2)  # how often a batch shows all, the colours alone, the depth alone
+Tower = Literal["colour", "depth"]
+SEEN: Final[dict[Tower, slice]] = {"colour": slice(0, 3), "depth": slice(3, 4)}
 
 # Who is in each file, and on how many days each was seen. People are worth more than days.
 TRAINING: Final = {
@@ -48,9 +45,9 @@ PEOPLE_IN_BATCH: Final = 24
 EACH_IN_BATCH: Final = 4
 MARGIN: Final = 1.2
 RATE: Final = 2e-3
-WARM_UP: Final = 60
+WARM_UP: Final = 100
 REPORT_EVERY: Final = 100
-STEPS: Final = 600
+STEPS: Final = 3000
 
 
 def load_crops(folder: Path, mesh: Path, *, workers: int) -> tuple[list[Crops], Crops]:
@@ -113,32 +110,35 @@ def learning_rate(step: int, *, steps: int) -> float:
 
 
 @torch.no_grad()
-def embed(network: RgbdSqueezeNet, crops: NDArray[np.uint8], seen: Tensor) -> NDArray[np.float32]:
-    """Return (N, 128) of (N, S, S, 4) crops."""
-    network.eval()
+def embed(tower: network.Tower, crops: NDArray[np.uint8], seen: slice) -> NDArray[np.float32]:
+    """Return (N, 64) of (N, S, S, 4) crops."""
+    tower.eval()
     parts = [
-        network(planes(crops[begin : begin + 64]) * seen) for begin in range(0, len(crops), 64)
+        tower(planes(crops[begin : begin + 64])[:, seen]) for begin in range(0, len(crops), 64)
     ]
-    network.train()
+    tower.train()
     return torch.cat(parts).numpy()
 
 
-def train(training: list[Crops], validation: Crops, *, steps: int, out: Path) -> None:
-    """Train from scratch; what was reached at each report lies in `out`.
+def train(name: Tower, *, crops: Path, mesh: Path, steps: int, out: Path) -> None:
+    """Train one tower from scratch, on one thread.
 
     Args:
-        training: No person of it is in `validation`.
-        validation: Watched; nothing is chosen by it but by whoever reads the log.
+        name: Which; it sees nothing else.
+        crops, mesh: See `load_crops`.
         steps: Batches.
-        out: Gets training.log, one JSON object a line, and rgbd_siamese.onnx.
+        out: Gets its weights and its log, one JSON object a line, at each report.
     """
-    log = out / "training.log"
-    log.write_text("", encoding="utf-8")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
-    masks = torch.tensor(list(SEEN.values()), dtype=torch.float32).reshape(-1, 1, CHANNELS, 1, 1)
-    network = RgbdSqueezeNet(SIDE).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-3)
+    training, validation = load_crops(crops, mesh, workers=1)
+    log = out / f"{name}.log"
+    log.write_text("", encoding="utf-8")
+    seen = SEEN[name]
+    tower = network.Tower(seen.stop - seen.start, side=SIDE).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(tower.parameters(), lr=RATE, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: learning_rate(step, steps=steps)
     )
@@ -150,45 +150,70 @@ def train(training: list[Crops], validation: Crops, *, steps: int, out: Path) ->
     began, losses = time.monotonic(), []
     for step in range(1, steps + 1):
         batch, person = next(source)
-        seen = masks[rng.choice(len(masks), p=SHOWN)]
-        given = (disturbed(batch, rng) * seen).to(memory_format=torch.channels_last)
-        loss = contrastive_loss(network(given), person, margin=MARGIN)
+        given = disturbed(batch, rng)[:, seen].to(memory_format=torch.channels_last)
+        loss = network.contrastive_loss(tower(given), person, margin=MARGIN)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
         losses.append(loss.item())
         if step % REPORT_EVERY == 0 or step == steps:
-            line: dict[str, float] = {"step": step, "loss": round(float(np.mean(losses)), 4)}
-            for name, mask in zip(SEEN, masks, strict=True):
-                same, different = pairs(embed(network, validation.crops, mask), validation.person)
-                line[f"{name}_same"] = round(float(same.mean()), 3)
-                line[f"{name}_different"] = round(float(different.mean()), 3)
-                line[f"{name}_eer"] = round(equal_error_rate(same, different), 4)
-            line["seconds"] = round(time.monotonic() - began)
+            same, different = pairs(embed(tower, validation.crops, seen), validation.person)
+            line = {
+                "tower": name,
+                "step": step,
+                "loss": round(float(np.mean(losses)), 4),
+                "same": round(float(same.mean()), 3),
+                "different": round(float(different.mean()), 3),
+                "eer": round(equal_error_rate(same, different), 4),
+                "seconds": round(time.monotonic() - began),
+            }
             with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-            print(line, flush=True)
             losses.clear()
-            content = export(network, seen=SEEN["rgbd"], side=SIDE)
-            (out / "rgbd_siamese.onnx").write_bytes(content)
+            torch.save(tower.state_dict(), out / f"{name}.pt")
+
+
+def joined(out: Path) -> bytes:
+    """Return the ONNX model of both towers, from the weights that `train` left.
+
+    It looks at the face and at its mirror image, as the default embedder does.
+    """
+    towers = []
+    for name, seen in SEEN.items():
+        tower = network.Tower(seen.stop - seen.start, side=SIDE)
+        tower.load_state_dict(torch.load(out / f"{name}.pt", weights_only=True))
+        towers.append(tower.eval())
+    both = export(*towers, side=SIDE)
+    return mirrored(both, [0.0] * (len(towers) * network.DIMENSIONS), name="rgbd_siamese")
 
 
 def main() -> None:
-    """Render, train, export."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Render, train both towers side by side, join them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--mesh", type=Path, default=MESH)
     parser.add_argument("--crops", type=Path, required=True, help="folder of rendered crops")
     parser.add_argument("--out", type=Path, required=True, help="folder of the result")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process that renders
-    torch.set_num_threads(options.threads)
-    torch.use_deterministic_algorithms(mode=True)
-    training, validation = load_crops(options.crops, options.mesh, workers=options.threads)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    load_crops(options.crops, options.mesh, workers=2)
     options.out.mkdir(parents=True, exist_ok=True)
-    train(training, validation, steps=options.steps, out=options.out)
+    with ProcessPoolExecutor(len(SEEN), mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(
+                train,
+                name,
+                crops=options.crops,
+                mesh=options.mesh,
+                steps=options.steps,
+                out=options.out,
+            )
+            for name in SEEN
+        ]
+        for job in jobs:
+            job.result()
+    (options.out / "rgbd_siamese.onnx").write_bytes(joined(options.out))
 
 
 if __name__ == "__main__":
