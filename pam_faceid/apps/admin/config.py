@@ -120,12 +120,13 @@ class _OperatingPoint(NamedTuple):
     fmr: RateAt | None
 
 
-def _operating_point(matching: MatchingConfig, manifest: Manifest) -> _OperatingPoint:
+def _operating_point(settings: Config, manifest: Manifest) -> _OperatingPoint:
+    from pam_faceid.apps import wiring
     from pam_faceid.core.matching import match_threshold, rate_at
 
-    spec = manifest.find(matching.embedder)
-    calibration = spec.calibration_of(matching.matcher)
-    threshold = match_threshold(matching, calibration, model=spec.name)
+    spec = wiring.embedder_spec(settings, manifest)
+    calibration = spec.calibration_of(settings.matching.matcher)
+    threshold = match_threshold(settings.matching, calibration, model=spec.name)
     if calibration is None:
         return _OperatingPoint(threshold, None)
     return _OperatingPoint(threshold, rate_at(threshold, calibration))
