@@ -38,7 +38,7 @@ from pam_faceid.core.types import Face
 
 SIAMESE: Final = "rgbd-siamese"
 BESIDE: Final = "sface_mirrored"
-FIRST_PERSON: Final = 200_000  # the network was trained on 0 to 599, and watched on 100,000 on
+FIRST_PERSON: Final = 200_000  # the network was trained on 0 to 999, and watched on 100,000 on
 HALVES: Final = {"colour alone": slice(0, 64), "depth alone": slice(64, 128)}
 TARGET_EER: Final = 0.02
 SEED_THRESHOLD: Final = 0.4

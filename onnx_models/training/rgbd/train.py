@@ -38,6 +38,7 @@ TRAINING: Final = {
     "train0.npz": (range(150), 8),
     "train1.npz": (range(150, 300), 8),
     "train2.npz": (range(300, 600), 4),
+    "train3.npz": (range(600, 1000), 4),
 }
 VALIDATION: Final = {"validation.npz": (range(100_000, 100_040), 8)}
 
