@@ -28,7 +28,7 @@ def config() -> None:
 def check(admin: Admin, *, json_wanted: bool) -> None:
     """Say whether the configuration is valid and its embedder is installed."""
     settings, manifest = _load(admin)
-    threshold = _operating_point(settings.matching, manifest).threshold
+    threshold = _operating_point(settings, manifest).threshold
     if json_wanted:
         as_json({"file": str(admin.layout.config_file), "valid": True, "threshold": threshold})
         return
@@ -51,10 +51,14 @@ def show(admin: Admin, *, json_wanted: bool) -> None:
     settings, manifest = _load(admin)
     values = msgspec.to_builtins(settings)
     defaults = msgspec.to_builtins(Config())
-    point = _operating_point(settings.matching, manifest)
+    point = _operating_point(settings, manifest)
     others = {
         matcher: _operating_point(
-            msgspec.structs.replace(settings.matching, matcher=matcher), manifest
+            msgspec.structs.replace(
+                settings,
+                matching=msgspec.structs.replace(settings.matching, matcher=matcher),
+            ),
+            manifest,
         )
         for matcher in get_args(Matcher)
     }
