@@ -368,9 +368,11 @@ def _begun_worse(
     """
     for start in range(first, len(one.vectors) - length + 1, length):
         begun = np.isin(other.numbers, one.numbers[start : start + frames])
-        vectors = np.concatenate([other.vectors[begun], one.vectors[start + frames :]])[:length]
-        if len(vectors) == length:
-            yield vectors
+        vectors = one.vectors[start + frames :]
+        if begun.any():
+            vectors = np.concatenate([other.vectors[begun], vectors])
+        if len(vectors) >= length:
+            yield vectors[:length]
 
 
 def _failed(kind: str, scores: NDArray[np.float32], rules: Mapping[str, DecisionRule]) -> Harder:
