@@ -23,7 +23,7 @@ from typing import Final, get_args
 from benchmarks.extraction import SHIPPED_MODELS, extract, load_pipeline
 from benchmarks.lfw import images_of, people_of, read_images, read_pairs
 from benchmarks.statistics import Comparisons, FixedThreshold, rates_at
-from benchmarks.templates import enrolled_comparisons
+from benchmarks.templates import enrolled_comparisons, ready
 from benchmarks.verification import all_comparisons
 from pam_faceid.adapters.models.manifest import MANIFEST, load_manifest
 from pam_faceid.core.calibration import Calibration, CalibrationPoint
@@ -75,7 +75,8 @@ def calibrations(name: str, options: argparse.Namespace) -> Iterator[tuple[str, 
         f"LFW deep-funneled, development split: {found} images of {len(people_of(used))} "
         f"people, every pair, labels as published; {options.pairs.name}, {options.extra.name}"
     )
-    yield CALIBRATION, calibration_of(all_comparisons(samples), data, options)
+    if not options.matcher:
+        yield CALIBRATION, calibration_of(all_comparisons(samples), data, options)
     if options.people is None:
         return
     enrolled = options.people.read_text(encoding="utf-8").split()
@@ -83,9 +84,15 @@ def calibrations(name: str, options: argparse.Namespace) -> Iterator[tuple[str, 
         path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
     )
     samples = extract(options.images, names, pipeline, cache=options.cache)
-    for matcher in get_args(Matcher):
+    spec = load_manifest(options.models).find(name)
+    for matcher in options.matcher or get_args(Matcher):
         comparisons = enrolled_comparisons(
-            samples, enrolled, matcher, references=REFERENCES, draws=DRAWS, seed=options.seed
+            samples,
+            enrolled,
+            ready(matcher, spec),
+            references=REFERENCES,
+            draws=DRAWS,
+            seed=options.seed,
         )
         data = (
             f"LFW deep-funneled, development split: templates of {REFERENCES} images drawn {DRAWS} "
@@ -197,6 +204,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=Path, required=True, help="pairs whose images are used")
     parser.add_argument("--extra", type=Path, required=True, help="further images, one a line")
     parser.add_argument("--people", type=Path, help="whom to enrol for the matchers, one a line")
+    parser.add_argument(
+        "--matcher",
+        action="append",
+        choices=get_args(Matcher),
+        help="measure these alone; default: every one, and one image against one",
+    )
     parser.add_argument("--embedder", action="append", help="default: every one of the manifest")
     parser.add_argument("--models", type=Path, default=SHIPPED_MODELS, help="folder of manifest")
     parser.add_argument("--cache", type=Path, help="folder that keeps embeddings, in clear")

@@ -31,9 +31,9 @@ from benchmarks.frames import correlation, one_image_each, own_scores, pooled_co
 from benchmarks.lfw import people_of
 from benchmarks.sequences import Recorded, development_sources, observe_sources
 from benchmarks.statistics import wilson
-from benchmarks.templates import enrolled_comparisons
+from benchmarks.templates import enrolled_comparisons, ready
 from pam_faceid.adapters.models.manifest import MANIFEST, load_manifest
-from pam_faceid.core.config import Matcher
+from pam_faceid.core.config import Matcher, MatchingConfig
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.evidence import EvidenceModel, ScoreModel
 
@@ -91,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measured(name: str, options: argparse.Namespace) -> list[Measured]:
     """Measure one embedder with each matcher."""
     pipeline = load_pipeline(options.models, name)
+    spec = load_manifest(options.models).find(name)
     recorded = observe_sources(development_sources(options.data), pipeline)
     lfw = options.data / "lfw-deepfunneled"
     images = sorted(path.relative_to(lfw).as_posix() for path in lfw.glob("*/*.jpg"))
@@ -100,9 +101,10 @@ def measured(name: str, options: argparse.Namespace) -> list[Measured]:
     of_strangers = [correlation(recorded, strangers, lag) for lag in LAGS]
     found = []
     for matcher in get_args(Matcher):
-        own = own_scores(recorded, matcher)
+        how = ready(matcher, spec)
+        own = own_scores(recorded, how)
         others = enrolled_comparisons(
-            samples, enrolled, matcher, references=REFERENCES, draws=DRAWS, seed=options.seed
+            samples, enrolled, how, references=REFERENCES, draws=DRAWS, seed=options.seed
         ).impostor
         videos = [scores for one, scores in own if one.source.in_order]
         of_owner = [pooled_correlation(videos, lag) for lag in LAGS]
@@ -126,10 +128,12 @@ def measured(name: str, options: argparse.Namespace) -> list[Measured]:
 def looking_away(found: Sequence[Measured]) -> tuple[float, float]:
     """Return how often a frame of the owner says nothing, and is followed by another such one.
 
-    Both are the upper ends of 95 % intervals.
+    Both are the upper ends of 95 % intervals. The matchers see the same frames, so one counts.
     """
     frames = away = followed = stayed = 0
     for one in found:
+        if one.matcher != MatchingConfig().matcher:
+            continue
         for scores in one.own:
             silent = np.array([one.model.log_ratio(float(s), frames=1) < 0.0 for s in scores])
             frames += len(silent)

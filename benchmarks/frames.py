@@ -28,12 +28,13 @@ from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
 from benchmarks.lfw import person
 from benchmarks.sequences import Recorded, development_sources, observe_sources
 from benchmarks.statistics import Interval, draw_people, percentiles, wilson
-from benchmarks.templates import calibrated_thresholds
+from benchmarks.templates import calibrated_thresholds, ready
 from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.core import policy
 from pam_faceid.core.cohort import template_scores
 from pam_faceid.core.config import Matcher, MatchingConfig, refusing_frames
 from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.matching import How
 from pam_faceid.core.policy import DecisionRule
 from pam_faceid.core.types import FrameEvidence, Outcome
 
@@ -128,8 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"benchmarks.frames: {error}", file=sys.stderr)
         return 2
     length = refusing_frames(MatchingConfig())
-    attempts = attempts_of(recorded, strangers, length, matcher=options.matcher)
-    made = harder(recorded, worse, attempts, matcher=options.matcher, seed=options.seed)
+    matcher = ready(options.matcher, spec)
+    attempts = attempts_of(recorded, strangers, length, matcher=matcher)
+    made = harder(recorded, worse, attempts, matcher=matcher, seed=options.seed)
     rows, harder_rows = [], []
     for rate, threshold in zip(RATES, thresholds, strict=True):
         rules = {
@@ -180,7 +182,7 @@ def attempts_of(
     strangers: NDArray[np.float32],
     length: int,
     *,
-    matcher: Matcher,
+    matcher: How,
 ) -> Attempts:
     """Cut recordings into attempts and compare them.
 
@@ -205,7 +207,7 @@ def attempts_of(
 
 
 def own_scores(
-    recorded: Sequence[Recorded], matcher: Matcher
+    recorded: Sequence[Recorded], matcher: How
 ) -> list[tuple[Recorded, NDArray[np.float32]]]:
     """Return the scores of each recording's frames with a template of the same person.
 
@@ -225,7 +227,7 @@ def harder(
     worse: Mapping[str, Sequence[Recorded]],
     attempts: Attempts,
     *,
-    matcher: Matcher,
+    matcher: How,
     seed: int,
 ) -> list[tuple[str, NDArray[np.float32]]]:
     """Return the person's own attempts made harder, by how.

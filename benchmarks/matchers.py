@@ -402,7 +402,8 @@ def _quadratic(vectors: Vectors, matrix: Vectors) -> Scores:
 
 def _shrunk(matrix: Vectors, share: float) -> Vectors:
     size = len(matrix)
-    return (1 - share) * matrix + share * np.trace(matrix) / size * np.eye(size)
+    found: Vectors = (1 - share) * matrix + share * np.trace(matrix) / size * np.eye(size)
+    return found
 
 
 def _whitening(matrix: Vectors) -> Vectors:

@@ -23,11 +23,12 @@ from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
 from benchmarks.lfw import people_of, person
 from benchmarks.statistics import Comparisons, FixedThreshold, OperatingPoint, rates_at
-from pam_faceid.adapters.models.manifest import load_manifest
+from pam_faceid.adapters.models.manifest import ModelSpec, load_manifest
 from pam_faceid.core.cohort import template_scores
 from pam_faceid.core.config import Matcher, MatchingConfig
 from pam_faceid.core.errors import FaceIdError
-from pam_faceid.core.matching import threshold_for
+from pam_faceid.core.fused import Fused
+from pam_faceid.core.matching import How, threshold_for
 
 SIZES: Final = (1, 2, 4, 8)
 RATES: Final = (1e-3, 1e-4, 1e-5)
@@ -59,9 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
         )
         samples = extract(options.images, names, pipeline, cache=options.cache)
+        spec = load_manifest(options.models).find(options.embedder)
         drawn = {
             (matcher, size): template_comparisons(
-                samples, matcher, size, draws=options.draws, seed=options.seed
+                samples, ready(matcher, spec), size, draws=options.draws, seed=options.seed
             )
             for matcher in get_args(Matcher)
             for size in SIZES
@@ -122,7 +124,7 @@ def enrolled_people(samples: Mapping[str, Sample]) -> dict[str, list[str]]:
 
 
 def template_comparisons(
-    samples: Mapping[str, Sample], matcher: Matcher, size: int, *, draws: int, seed: int
+    samples: Mapping[str, Sample], matcher: How, size: int, *, draws: int, seed: int
 ) -> Comparisons:
     """Enrol, and compare with the person's other images and with one image of everybody else.
 
@@ -160,7 +162,7 @@ def template_comparisons(
 def enrolled_comparisons(
     samples: Mapping[str, Sample],
     names: Sequence[str],
-    matcher: Matcher,
+    matcher: How,
     *,
     references: int,
     draws: int,
@@ -191,6 +193,19 @@ def enrolled_comparisons(
     return Comparisons(
         np.concatenate(scores), np.concatenate(first), np.concatenate(second), people=len(people)
     )
+
+
+def ready(matcher: Matcher, spec: ModelSpec) -> How:
+    """Return a matcher with what it has to know of an embedder.
+
+    Raises:
+        ValueError: Nobody measured that.
+    """
+    if matcher != "fused":
+        return matcher
+    if spec.spread is None:
+        raise ValueError(f"{spec.name} has no spread: run benchmarks.spread")
+    return Fused.of(spec.spread)
 
 
 def _table(rows: Sequence[Row], index: int) -> str:

@@ -268,7 +268,7 @@ class Attempt:
         locked = self._charge.make(LADDER)
         if locked is not None:
             return self._refuse(policy.refused_by_failures(locked))
-        rule = settings.rule
+        rule, matcher = settings.rule, settings.matcher
         with wiring.one_key(self._layout) as keys:
             template = wiring.template_store(self._layout, keys).load(
                 self._request.user, person.account.pw_uid
@@ -283,7 +283,7 @@ class Attempt:
             self._observations(sight, until=self._started + limit),
             template,
             rule=rule,
-            matcher=config.matching.matcher,
+            matcher=matcher,
             help_=help_,
         )
         sight.enough()

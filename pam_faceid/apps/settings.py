@@ -10,6 +10,7 @@ from pam_faceid.adapters.configuration import load_config
 if TYPE_CHECKING:
     from pam_faceid.adapters.models.manifest import Manifest
     from pam_faceid.core.adaptation import AdaptationRule
+    from pam_faceid.core.matching import How
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.layout import Layout
 
@@ -48,3 +49,10 @@ class Settings:
         from pam_faceid.apps import wiring
 
         return wiring.adaptation_rule(self.config, self.manifest, self.rule)
+
+    @cached_property
+    def matcher(self) -> How:
+        """How a probe is compared. Raises ModelError, ConfigError."""
+        from pam_faceid.apps import wiring
+
+        return wiring.matcher_for(self.config, self.manifest)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pam_faceid.apps.order import Order
     from pam_faceid.core.adaptation import AdaptationRule
     from pam_faceid.core.config import Config
+    from pam_faceid.core.matching import How
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.ports import (
         CoverDetector,
@@ -127,12 +128,11 @@ def adaptation_rule(
     """Return what templates may gain by being used; None for nothing."""
     from pam_faceid.core import adaptation
 
-    matcher = config.matching.matcher
     return adaptation.adaptation_rule(
         config.adaptation,
-        matcher=matcher,
+        matcher=matcher_for(config, manifest),
         threshold=rule.threshold,
-        calibration=manifest.find(config.matching.embedder).calibration_of(matcher),
+        calibration=manifest.find(config.matching.embedder).calibration_of(config.matching.matcher),
     )
 
 
@@ -153,6 +153,22 @@ def embedder_spec(config: Config, manifest: Manifest) -> ModelSpec:
             "be used yet",
         )
     return spec
+
+
+def matcher_for(config: Config, manifest: Manifest) -> How:
+    """Return how a probe is compared with a template. Raises ConfigError: it was not measured."""
+    if config.matching.matcher != "fused":
+        return config.matching.matcher
+    from pam_faceid.core.errors import ConfigError
+    from pam_faceid.core.fused import Fused
+
+    spec = manifest.find(config.matching.embedder)
+    if spec.spread is None:
+        raise ConfigError(
+            f'[matching] matcher = "fused" needs a spread, and embedder {spec.name!r} has none',
+            hint='set matcher = "centre", or measure it: python -m benchmarks.spread',
+        )
+    return Fused.of(spec.spread)
 
 
 def order_for(

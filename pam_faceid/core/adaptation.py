@@ -19,7 +19,8 @@ from pam_faceid.core.types import Embedding, ReferenceTemplate, SampleQuality
 
 if TYPE_CHECKING:
     from pam_faceid.core.calibration import Calibration
-    from pam_faceid.core.config import AdaptationConfig, Matcher, QualityConfig
+    from pam_faceid.core.config import AdaptationConfig, QualityConfig
+    from pam_faceid.core.matching import How
 
 WEIGHT: Final = 1 / 3  # of the nearest adapted reference in a score
 MARGIN_DECADES: Final = 0.5  # that a score with its help has to be better
@@ -111,7 +112,7 @@ class AdaptationRule:
         interval_seconds: Least time between two new ones.
     """
 
-    matcher: Matcher
+    matcher: How
     threshold: float
     decade: float
     max_references: int
@@ -137,7 +138,7 @@ class AdaptationRule:
 def adaptation_rule(
     settings: AdaptationConfig,
     *,
-    matcher: Matcher,
+    matcher: How,
     threshold: float,
     calibration: Calibration | None,
 ) -> AdaptationRule | None:

@@ -8,15 +8,15 @@ lie apart do so nearly evenly, and what is left of unevenness is in the length. 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pam_faceid.core.config import Matcher
-from pam_faceid.core.matching import CENTRE_ROUNDING
+from pam_faceid.core.fused import Fused
+from pam_faceid.core.matching import CENTRE_ROUNDING, How
 
 CHUNK: Final = 20_000
 
@@ -70,13 +70,18 @@ class Cohort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def template_scores(
-    probes: NDArray[np.float32], references: NDArray[np.float32], matcher: Matcher
+    probes: NDArray[np.float32],
+    references: NDArray[np.float32],
+    matcher: How,
+    *,
+    looks: Sequence[str] = (),
 ) -> NDArray[np.float32]:
     """Return `core.matching.comparison_score` of each probe at once.
 
     Args:
         probes: (P, D); unit vectors, or strangers of a cohort.
         references: (R, D) unit vectors.
+        looks: Of each reference; empty: all are of one.
 
     Returns:
         (P,) scores.
@@ -88,9 +93,38 @@ def template_scores(
     if matcher == "nearest":
         scores = (probes @ references.T).max(axis=1)
         return scores
-    centre = references.mean(axis=0)
+    centre = _centre(references)
+    if isinstance(matcher, Fused):
+        scores = _in_both_spreads(probes, centre, matcher)
+        names = sorted(set(looks))
+        if len(names) > 1:
+            of_looks = [references[[look == name for look in looks]] for name in names]
+            each = [_in_both_spreads(probes, _centre(of_look), matcher) for of_look in of_looks]
+            scores = (scores + np.max(each, axis=0)) / 2
+        return np.asarray(np.clip(scores, -1.0, 1.0), dtype=np.float32)
+    scores = probes @ centre
+    return scores
+
+
+def _centre(references: NDArray[np.float32]) -> NDArray[np.float32]:
+    centre: NDArray[np.float32] = references.mean(axis=0)
     length = np.linalg.norm(centre)
     if not length > CENTRE_ROUNDING:
         raise ValueError("the references cancel each other out: they have no centre")
-    scores = probes @ (centre / np.float32(length))
-    return scores
+    return centre / np.float32(length)
+
+
+def _in_both_spreads(
+    probes: NDArray[np.float32], centre: NDArray[np.float32], matcher: Fused
+) -> NDArray[np.float32]:
+    triangle = np.zeros((len(matcher.rows),) * 2)
+    for index, row in enumerate(matcher.rows):
+        triangle[index, : index + 1] = row
+
+    def spread(off: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.sqrt(((off @ triangle.T) * off).sum(axis=-1))
+        return found
+
+    off, template = probes - np.array(matcher.mean), centre - np.array(matcher.mean)
+    scores = matcher.usual * (off @ template) / np.sqrt(spread(off) * spread(template))
+    return np.asarray(scores, dtype=np.float32)

@@ -18,7 +18,7 @@ from pam_faceid.core.errors import ConfigError
 from pam_faceid.core.hours import parse_hours
 
 Pixels = Annotated[int, Meta(ge=1, le=16384)]
-Matcher = Literal["nearest", "centre"]
+Matcher = Literal["nearest", "centre", "fused"]
 UnitInterval = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
@@ -100,7 +100,8 @@ class MatchingConfig(Section, frozen=True):
 
     Args:
         embedder: Name of an embedder in the model manifest.
-        matcher: "centre" compares with the mean of the references, "nearest" with the closest.
+        matcher: "centre" compares with the mean of the references, "nearest" with the closest,
+            "fused" with the mean and the nearest look, in the spread that strangers' scores have.
         threshold: Match threshold as a cosine. Not together with `target_fmr`.
         target_fmr: The same, as the false match rate that the model's calibration promises,
             such as "1e-5".

@@ -7,9 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import EnrolmentError
-from pam_faceid.core.matching import compare
+from pam_faceid.core.matching import How, compare
 from pam_faceid.core.types import Pose, Reference, ReferenceTemplate
 
 # Of all looks together. Each reference is one more face that a stranger may happen to be like.
@@ -60,7 +59,7 @@ class Extension:
         same: Comparison score with one reference above which a sample only repeats it.
     """
 
-    matcher: Matcher
+    matcher: How
     threshold: float
     agreement: float
     same: float

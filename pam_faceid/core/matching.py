@@ -10,9 +10,12 @@ from typing import Final, NamedTuple
 from pam_faceid.core.calibration import Calibration
 from pam_faceid.core.config import Matcher, MatchingConfig, target_fmr
 from pam_faceid.core.errors import ConfigError, FaceIdError
+from pam_faceid.core.fused import Fused
 from pam_faceid.core.types import Embedding, ReferenceTemplate
 
 CENTRE_ROUNDING: Final = 1e-9
+
+How = Matcher | Fused  # a matcher, and with "fused" what it has to know
 
 
 class RateRange(NamedTuple):
@@ -39,13 +42,14 @@ class RateAt(NamedTuple):
     between: tuple[float, float] | None
 
 
-def compare(probe: Embedding, template: ReferenceTemplate, matcher: Matcher) -> float:
+def compare(probe: Embedding, template: ReferenceTemplate, matcher: How) -> float:
     """Return the comparison score: a cosine, -1 to 1, higher for more alike.
 
     Args:
         probe: The embedding of one frame.
         template: What it is claimed to match.
-        matcher: "nearest" takes the best of the references, "centre" their mean.
+        matcher: "nearest" takes the best of the references, "centre" their mean, `Fused` also the
+            mean of the nearest look.
 
     Raises:
         FaceIdError: Probe and template are of two models, or of two lengths, or the references
@@ -62,17 +66,23 @@ def compare(probe: Embedding, template: ReferenceTemplate, matcher: Matcher) -> 
             f"the template of {template.user!r} holds vectors of another length than the probe's"
         )
     references = [list(r.embedding.vector) for r in template.references]
-    return comparison_score(list(probe.vector), references, matcher)
+    looks = [r.look for r in template.references]
+    return comparison_score(list(probe.vector), references, matcher, looks=looks)
 
 
 def comparison_score(
-    probe: Iterable[float], references: Iterable[Iterable[float]], matcher: Matcher
+    probe: Iterable[float],
+    references: Iterable[Iterable[float]],
+    matcher: How,
+    *,
+    looks: Sequence[str] = (),
 ) -> float:
     """Return the comparison score of bare vectors of one model; see `compare`.
 
     Args:
         probe: D numbers, of any norm.
         references: At least one times D numbers.
+        looks: Of each reference; empty: all are of one.
 
     Raises:
         FaceIdError: The references cancel each other out, so they have no centre.
@@ -81,12 +91,26 @@ def comparison_score(
     wanted = [_unit(reference) for reference in references]
     if matcher == "nearest":
         return max(_dot(reference, vector) for reference in wanted)
-    centre = [math.fsum(column) / len(wanted) for column in zip(*wanted, strict=True)]
+    centre = _centre(wanted)
+    if matcher == "centre":
+        return _dot(centre, vector)
+    if not isinstance(matcher, Fused):
+        raise FaceIdError(f"{matcher!r} was not told how strangers' scores spread")
+    names = set(looks)
+    of_looks = [
+        _centre([one for one, look in zip(wanted, looks, strict=True) if look == name])
+        for name in (names if len(names) > 1 else ())
+    ]
+    return matcher.score(vector, [centre, *of_looks])
+
+
+def _centre(references: Sequence[Sequence[float]]) -> list[float]:
+    centre = [math.fsum(column) / len(references) for column in zip(*references, strict=True)]
     norm = math.sqrt(_dot(centre, centre))
     # References that cancel each other out leave nothing but rounding.
     if not norm > CENTRE_ROUNDING:
         raise FaceIdError("the references cancel each other out: they have no centre")
-    return _dot(centre, vector) / norm
+    return [number / norm for number in centre]
 
 
 def distance(score: float) -> float:

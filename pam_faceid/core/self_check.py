@@ -5,9 +5,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 
-from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import EnrolmentError
-from pam_faceid.core.matching import compare
+from pam_faceid.core.matching import How, compare
 from pam_faceid.core.types import ReferenceTemplate
 
 
@@ -26,9 +25,7 @@ class SelfCheck:
     threshold: float
 
 
-def self_check(
-    template: ReferenceTemplate, *, threshold: float, matcher: Matcher
-) -> SelfCheck | None:
+def self_check(template: ReferenceTemplate, *, threshold: float, matcher: How) -> SelfCheck | None:
     """Compare each reference with the others, it left out; None when there are no others.
 
     Args:
@@ -52,7 +49,7 @@ def self_check(
     return SelfCheck(min(scores), statistics.median(scores), max(scores), threshold)
 
 
-def left_out_scores(template: ReferenceTemplate, matcher: Matcher) -> tuple[float, ...]:
+def left_out_scores(template: ReferenceTemplate, matcher: How) -> tuple[float, ...]:
     """Return the score of each reference with the others, it left out; none where there is one."""
     if len(template.references) < 2:
         return ()

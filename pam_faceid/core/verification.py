@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pam_faceid.core import policy
-from pam_faceid.core.config import Matcher
-from pam_faceid.core.matching import compare
+from pam_faceid.core.matching import How, compare
 from pam_faceid.core.policy import DecisionRule
 from pam_faceid.core.types import (
     Embedding,
@@ -45,7 +44,7 @@ def verify(
     template: ReferenceTemplate,
     *,
     rule: DecisionRule,
-    matcher: Matcher,
+    matcher: How,
     help_: Help | None = None,
 ) -> Verdict:
     """Compare observed probes with a reference template until the evidence decides.
@@ -68,7 +67,7 @@ def verify(
 
 
 def _weigh(
-    observation: Observation, template: ReferenceTemplate, matcher: Matcher, help_: Help | None
+    observation: Observation, template: ReferenceTemplate, matcher: How, help_: Help | None
 ) -> FrameEvidence:
     score = None
     if observation.embedding is not None:
@@ -77,7 +76,7 @@ def _weigh(
 
 
 def helped_score(
-    probe: Embedding, template: ReferenceTemplate, matcher: Matcher, help_: Help | None
+    probe: Embedding, template: ReferenceTemplate, matcher: How, help_: Help | None
 ) -> float:
     """Return the comparison score that a login decides by. Raises FaceIdError as `compare`."""
     score = compare(probe, template, matcher)

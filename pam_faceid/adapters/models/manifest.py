@@ -19,6 +19,7 @@ from pam_faceid.core.calibration import Calibration
 from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import ModelError
 from pam_faceid.core.evidence import EvidenceModel
+from pam_faceid.core.fused import Spread
 from pam_faceid.layout import Layout
 
 MANIFEST: Final = "manifest.toml"
@@ -103,6 +104,7 @@ class ModelSpec(Record, frozen=True):
         templates: Of an embedder, once measured: one image against a template, by matcher.
         evidence: Of an embedder, once measured: scores over the frames of a camera, by matcher.
         cohort: Of an embedder: strangers for `faceid-admin calibrate`.
+        spread: Of an embedder, once measured: what the matcher "fused" knows of strangers.
         directory: Of the manifest; set when it is loaded.
     """
 
@@ -118,6 +120,7 @@ class ModelSpec(Record, frozen=True):
     templates: dict[Matcher, Calibration] = {}
     evidence: dict[Matcher, EvidenceModel] = {}
     cohort: CohortFile | None = None
+    spread: Spread | None = None
     directory: str = ""
 
     @property
@@ -132,7 +135,8 @@ class ModelSpec(Record, frozen=True):
 
     def calibration_of(self, matcher: Matcher) -> Calibration | None:
         """What scores against a template mean; without that, what those of two images do."""
-        return self.templates.get(matcher, self.calibration)
+        # Scores of "fused" are none of two images.
+        return self.templates.get(matcher, None if matcher == "fused" else self.calibration)
 
 
 class Manifest(Record, frozen=True):

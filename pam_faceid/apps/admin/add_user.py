@@ -215,7 +215,7 @@ def _store(
         wiring.adapted_store(admin.layout).remove(template.user)
         return template
     extension = Extension(
-        matcher=config.matching.matcher,
+        matcher=wiring.matcher_for(config, manifest),
         threshold=wiring.decision_rule(config, manifest).threshold,
         agreement=agreement_of(config, manifest, one_sitting=wish.paths is None).samples,
         same=SAME_SAMPLE,
@@ -241,7 +241,7 @@ def _self_check(
     from pam_faceid.core.self_check import self_check
 
     threshold = wiring.decision_rule(config, manifest).threshold
-    return self_check(template, threshold=threshold, matcher=config.matching.matcher)
+    return self_check(template, threshold=threshold, matcher=wiring.matcher_for(config, manifest))
 
 
 def _check_enrolled(wish: _Wish, store: TemplateStore) -> None:

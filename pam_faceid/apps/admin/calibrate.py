@@ -9,7 +9,7 @@ import click
 
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin, ExitCode, RefusedError, pass_admin, require_root
-from pam_faceid.apps.admin.looking import warn_of_recording, watch
+from pam_faceid.apps.admin.looking import warn_of_stand_in, watch
 from pam_faceid.apps.admin.output import as_json, guide
 from pam_faceid.apps.admin.probing import accounts_of, claim_of, look_at
 from pam_faceid.core.errors import CameraError, ConfigError, FaceIdError
@@ -96,7 +96,7 @@ def calibrate(
         people = measure(
             templates,
             probes,
-            matcher=config.matching.matcher,
+            matcher=wiring.matcher_for(config, manifest),
             cohort=cohort,
             strangers=strangers,
             seed=SEED,
@@ -207,7 +207,7 @@ def _before_the_camera(
     from pam_faceid.apps.admin.figures import Probe
     from pam_faceid.apps.observing import open_observer
 
-    warn_of_recording(config)
+    warn_of_stand_in(config)
     probes = []
     with open_observer(config, admin.layout, recording=None) as observer:
         for observation in watch(observer, seconds=config.attempt.timeout_seconds):

@@ -13,7 +13,7 @@ from pam_faceid.apps.admin.output import as_json, facts
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.models.manifest import Manifest
-    from pam_faceid.core.config import Config, MatchingConfig
+    from pam_faceid.core.config import Config
     from pam_faceid.core.matching import RateAt
 
 

@@ -9,10 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pam_faceid.core.config import Matcher
 from pam_faceid.core.error_rates import Interval, wilson
 from pam_faceid.core.looks import looks_of
-from pam_faceid.core.matching import compare
+from pam_faceid.core.matching import How, compare
 from pam_faceid.core.projection import (
     LEAST_FOR_COMPONENTS,
     LEAST_FOR_TSNE,
@@ -163,7 +162,7 @@ def figures(
     templates: Sequence[ReferenceTemplate],
     probes: Sequence[Probe],
     *,
-    matcher: Matcher,
+    matcher: How,
     threshold: float,
 ) -> Figures:
     """Compare everything with everything.
@@ -320,7 +319,7 @@ def _in_order(template: ReferenceTemplate) -> list[Reference]:
     return [reference for look in looks_of(template) for reference in look.references]
 
 
-def _looks(template: ReferenceTemplate, matcher: Matcher) -> list[LookScores]:
+def _looks(template: ReferenceTemplate, matcher: How) -> list[LookScores]:
     scores = left_out_scores(template, matcher)
     found = dict(zip(map(id, template.references), scores, strict=True)) if scores else {}
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +12,19 @@ import click
 
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.context import Admin
-from pam_faceid.apps.admin.looking import warn_of_recording, watch
+from pam_faceid.apps.admin.looking import warn_of_stand_in, watch
 from pam_faceid.apps.admin.output import as_json, facts, guide, paragraph, table
 from pam_faceid.core.errors import CameraError, ConfigError, FaceIdError
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.models.manifest import ModelSpec
     from pam_faceid.apps.sightings import Unreadable
-    from pam_faceid.core.config import Config, Matcher
+    from pam_faceid.core.config import Config
+    from pam_faceid.core.matching import How
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.ports import TemplateStore
     from pam_faceid.core.types import Observation, ReferenceTemplate, Verdict
+    from pam_faceid.core.verification import Help
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ def identify(admin: Admin, paths: list[Path] | None, *, json_wanted: bool) -> bo
     """
     from pam_faceid.adapters.configuration import load_config
     from pam_faceid.adapters.models.manifest import load_manifests, model_id
+    from pam_faceid.apps.admin.adapted import adapted_help
     from pam_faceid.apps.observing import open_observer
     from pam_faceid.core.types import Outcome
 
@@ -83,7 +86,7 @@ def identify(admin: Admin, paths: list[Path] | None, *, json_wanted: bool) -> bo
     if not store.users():
         raise ConfigError("nobody is enrolled", hint="faceid-admin add-user NAME")
     if paths is None:
-        warn_of_recording(config)
+        warn_of_stand_in(config)
     seen: list[Observation] = []
     # The observer is forked before a template is opened, and never sees one.
     with open_observer(config, admin.layout, recording=paths) as observer, guide("looking") as show:
@@ -101,7 +104,13 @@ def identify(admin: Admin, paths: list[Path] | None, *, json_wanted: bool) -> bo
     templates, left_out = _opened(store, model_id(spec))
     if not templates:
         raise ConfigError(f"nobody can be compared: {'; '.join(left_out)}")
-    ranking = rank(seen, templates, rule=rule, matcher=config.matching.matcher)
+    ranking = rank(
+        seen,
+        templates,
+        rule=rule,
+        matcher=wiring.matcher_for(config, manifest),
+        help_of=lambda template: adapted_help(admin.layout, template),
+    )
     crowd = crowd_of(len(templates), config, spec, threshold=rule.threshold)
     left_out += [file.message for file in unreadable]
     if json_wanted:
@@ -116,23 +125,30 @@ def rank(
     templates: Sequence[ReferenceTemplate],
     *,
     rule: DecisionRule,
-    matcher: Matcher,
+    matcher: How,
+    help_of: Callable[[ReferenceTemplate], Help | None],
 ) -> list[Candidate]:
-    """Compare one look with every template; the most alike comes first."""
+    """Compare one look with every template as a login would; the most alike comes first."""
     import statistics
 
     from pam_faceid.core import verification
-    from pam_faceid.core.matching import compare
 
     candidates = []
     for template in templates:
-        scores = [compare(o.embedding, template, matcher) for o in seen if o.embedding is not None]
+        help_ = help_of(template)
+        scores = [
+            verification.helped_score(o.embedding, template, matcher, help_)
+            for o in seen
+            if o.embedding is not None
+        ]
         candidates.append(
             Candidate(
                 user=template.user,
                 best=max(scores, default=None),
                 median=statistics.median(scores) if scores else None,
-                verdict=verification.verify(seen, template, rule=rule, matcher=matcher),
+                verdict=verification.verify(
+                    seen, template, rule=rule, matcher=matcher, help_=help_
+                ),
             )
         )
     return sorted(candidates, key=lambda each: -math.inf if each.best is None else -each.best)

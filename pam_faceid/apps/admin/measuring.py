@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from pam_faceid.apps.admin.output import Show
 from pam_faceid.core.cohort import CHUNK, Cohort, template_scores
 from pam_faceid.core.errors import FaceIdError
-from pam_faceid.core.matching import compare
+from pam_faceid.core.matching import How, compare
 from pam_faceid.core.own_rates import Person, StrangerScores
 from pam_faceid.core.self_check import left_out_scores
 
 if TYPE_CHECKING:
     from pam_faceid.apps.admin.figures import Probe
-    from pam_faceid.core.config import Matcher
     from pam_faceid.core.types import ReferenceTemplate
 
 SHOWN_EVERY: Final = 10  # chunks of strangers
@@ -27,7 +26,7 @@ def measure(
     templates: Sequence[ReferenceTemplate],
     probes: Sequence[Probe],
     *,
-    matcher: Matcher,
+    matcher: How,
     cohort: Cohort | None,
     strangers: int,
     seed: int,
@@ -43,6 +42,7 @@ def measure(
         floor: Scores of strangers below it are only counted.
     """
     vectors = {template.user: _vectors(template) for template in templates}
+    looks = {template.user: [r.look for r in template.references] for template in templates}
     show("comparing references")
     met: dict[str, list[NDArray[np.float32]]] = {user: [] for user in vectors}
     if cohort is not None:
@@ -51,7 +51,7 @@ def measure(
             if done % SHOWN_EVERY == 0:
                 show("comparing with strangers", done=done * CHUNK, wanted=strangers)
             for user, references in vectors.items():
-                scores = _scores(chunk, references, matcher, user)
+                scores = _scores(chunk, references, looks[user], matcher, user)
                 met[user].append(scores[scores >= floor])
     return [
         Person(
@@ -63,7 +63,15 @@ def measure(
                 if probe.person == template.user
             ),
             others={
-                user: float(_scores(others, vectors[template.user], matcher, template.user).max())
+                user: float(
+                    _scores(
+                        others,
+                        vectors[template.user],
+                        looks[template.user],
+                        matcher,
+                        template.user,
+                    ).max()
+                )
                 for user, others in vectors.items()
                 if user != template.user
             },
@@ -86,10 +94,14 @@ def _vectors(template: ReferenceTemplate) -> NDArray[np.float32]:  # (R, D)
 
 
 def _scores(
-    probes: NDArray[np.float32], references: NDArray[np.float32], matcher: Matcher, user: str
+    probes: NDArray[np.float32],
+    references: NDArray[np.float32],
+    looks: Sequence[str],
+    matcher: How,
+    user: str,
 ) -> NDArray[np.float32]:
     try:
-        return template_scores(probes, references, matcher)
+        return template_scores(probes, references, matcher, looks=looks)
     except ValueError as error:
         raise FaceIdError(
             f"the template of {user!r}: {error}",

@@ -96,7 +96,10 @@ def report(
         _require_one_model(templates, model_id(manifest.find(config.matching.embedder)))
         show("comparing")
         found = figures(
-            templates, looked.probes, matcher=config.matching.matcher, threshold=rule.threshold
+            templates,
+            looked.probes,
+            matcher=wiring.matcher_for(config, manifest),
+            threshold=rule.threshold,
         )
         attempts = _attempts(admin, [template.user for template in templates])
         files = _drawn(found, attempts, _facts(config, templates, looked, found), show)

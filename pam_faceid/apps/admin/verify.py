@@ -81,8 +81,9 @@ def verify(
     check_infrared(config, paths, wanted=infrared)
     if paths is None:
         warn_of_stand_in(config)
-    rule = wiring.decision_rule(config, load_manifests(admin.layout))
-    matcher = config.matching.matcher
+    manifest = load_manifests(admin.layout)
+    rule = wiring.decision_rule(config, manifest)
+    matcher = wiring.matcher_for(config, manifest)
     store = wiring.template_store(admin.layout)
     seen: list[Observation] = []
     # The observer is forked before the template is opened, and never sees it.
