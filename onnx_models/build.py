@@ -24,6 +24,7 @@ sys.path.insert(0, str(HERE.parent))  # pam_faceid need not be installed to buil
 from recipes.face_cover import face_cover  # noqa: E402
 from recipes.face_mesh import face_mesh  # noqa: E402
 from recipes.inception import inception_resnet_v1  # noqa: E402
+from recipes.minifasnet import V1SE, V2, minifasnet  # noqa: E402
 from recipes.mirrored import mirrored  # noqa: E402
 from recipes.mobilefacenet import mobilefacenet  # noqa: E402
 from recipes.mtcnn import State, onet, pnet, rnet  # noqa: E402
@@ -72,6 +73,8 @@ def build(downloads: Path) -> dict[str, bytes]:
     rule = json.loads(FACE_COVER.read_text(encoding="utf-8"))
     files["face_cover.onnx"] = face_cover(rule)
     files["inception_resnet_v1.skeleton.onnx"] = inception_resnet_v1()
+    for widths in (V2, V1SE):
+        files[f"{widths.name}.skeleton.onnx"] = minifasnet(widths)
     return files
 
 

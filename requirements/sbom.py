@@ -111,8 +111,14 @@ def model(spec: dict[str, object]) -> Component:
     origin = spec["origin"]
     assert isinstance(origin, dict)
     licence = str(spec["licence"])
-    ecosystem = str(origin["ecosystem"]).replace("trained", "generic")  # which package URLs know
-    name = f"pkg:{ecosystem}/{origin['package']}@{origin['version']}"
+    ancestor: Component = {"type": "file", "name": str(origin.get("path") or origin["package"])}
+    if origin.get("version"):  # of a release; not of a file of ours, nor of one that users bring
+        ecosystem = str(origin["ecosystem"]).replace("trained", "generic")  # as package URLs say
+        ancestor |= {
+            "version": str(origin["version"]),
+            "purl": f"pkg:{ecosystem}/{origin['package']}@{origin['version']}",
+        }
+    ancestor["hashes"] = [{"alg": "SHA-256", "content": origin["sha256"]}]
     return {
         "type": "machine-learning-model",
         "bom-ref": f"model:{spec['name']}",
@@ -122,17 +128,7 @@ def model(spec: dict[str, object]) -> Component:
         "licenses": [
             {"license": {"id": licence} if re.fullmatch(r"[\w.-]+", licence) else {"name": licence}}
         ],
-        "pedigree": {
-            "ancestors": [
-                {
-                    "type": "file",
-                    "name": str(origin["path"]),
-                    "version": str(origin["version"]),
-                    "purl": name,
-                    "hashes": [{"alg": "SHA-256", "content": origin["sha256"]}],
-                }
-            ]
-        },
+        "pedigree": {"ancestors": [ancestor]},
     }
 
 

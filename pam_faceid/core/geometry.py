@@ -150,6 +150,19 @@ def with_margin(
     return left, top, right, bottom
 
 
+def square_around(box: Boxes, *, scale: float) -> tuple[int, int, int]:
+    """Return left, top and side, px, of the square around a box; it may leave the image.
+
+    Args:
+        box: (4,).
+        scale: The square's side over the longer side of the box.
+    """
+    side = max(round(scale * float(max(box[2] - box[0], box[3] - box[1]))), 1)
+    left = round(float(box[0] + box[2]) / 2 - side / 2)
+    top = round(float(box[1] + box[3]) / 2 - side / 2)
+    return left, top, side
+
+
 def _area(boxes: Boxes, *, pixel: int) -> NDArray[np.float32]:
     area: NDArray[np.float32] = (boxes[..., 2] - boxes[..., 0] + pixel) * (
         boxes[..., 3] - boxes[..., 1] + pixel

@@ -90,6 +90,17 @@ class CoverDetector(Protocol):
         """Return the probability that eyes or mouth are covered, whichever is higher."""
 
 
+class AttackDetector(Protocol):
+    """Tells a living face from a picture of one, a frame at a time."""
+
+    @property
+    def model_id(self) -> str:
+        """`name@sha256-prefix`."""
+
+    def score(self, pixels: NDArray[np.uint8], face: Face) -> float:
+        """Return the logarithm of the odds that a face in (H, W, 3) uint8 RGB is bona fide."""
+
+
 class DepthEmbedder(Protocol):
     """Turns one face with its depth into a unit vector."""
 

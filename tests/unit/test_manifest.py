@@ -47,7 +47,10 @@ def test_every_shipped_model_is_the_one_in_the_manifest(models_dir: Path) -> Non
         "face_mesh",
         "face_cover",
         "rgbd-siamese",
+        "attack_detector",
         "inception_resnet_v1",
+        "minifasnet_v2_skeleton",
+        "minifasnet_v1se_skeleton",
     ]
     for spec in manifest.model:
         assert read_model(spec)

@@ -87,13 +87,32 @@ class CohortFile(Record, frozen=True):
     sha256: Sha256
 
 
+class Presentation(Record, frozen=True):
+    """What an attack detector looks at, and from which score on it takes a face for bona fide.
+
+    Args:
+        crop: "square" cuts squares and leaves what lies outside the image black; "minifasnet"
+            widens the box and shifts it into the image.
+        scales: Of each crop that it is given, over the longer side of the face box, widest first.
+        side: Of each crop once resized, px.
+        threshold: Fused score that a bona fide presentation reaches, as `core.attack` fuses.
+        frames: The latest frames that are fused.
+    """
+
+    scales: tuple[float, ...]
+    side: Count
+    threshold: float
+    frames: Count
+    crop: Literal["square", "minifasnet"] = "square"
+
+
 class ModelSpec(Record, frozen=True):
     """One model.
 
     Args:
         name: Unique over all manifests.
         kind: A stage of the detector, an embedder, what lays the mesh of a face, what tells whether
-            one is covered, or a graph that still lacks its weights.
+            one is covered, a detector of attacks, or a graph that still lacks its weights.
         file: Beside the manifest.
         sha256: Of the file.
         licence: SPDX expression, and what is known of the training data where that matters.
@@ -105,11 +124,12 @@ class ModelSpec(Record, frozen=True):
         evidence: Of an embedder, once measured: scores over the frames of a camera, by matcher.
         cohort: Of an embedder: strangers for `faceid-admin calibrate`.
         spread: Of an embedder, once measured: what the matcher "fused" knows of strangers.
+        presentation: Of an attack detector: what it is given, and its threshold.
         directory: Of the manifest; set when it is loaded.
     """
 
     name: Name
-    kind: Literal["detector", "embedder", "landmarks", "cover", "skeleton"]
+    kind: Literal["detector", "embedder", "landmarks", "cover", "attack_detector", "skeleton"]
     file: FileName
     sha256: Sha256
     licence: str
@@ -121,6 +141,7 @@ class ModelSpec(Record, frozen=True):
     evidence: dict[Matcher, EvidenceModel] = {}
     cohort: CohortFile | None = None
     spread: Spread | None = None
+    presentation: Presentation | None = None
     directory: str = ""
 
     @property

@@ -106,6 +106,36 @@ def vggface2(admin: Admin, *, file: Path, replace: bool, json_wanted: bool) -> N
     click.echo(f'to use it: set [matching] embedder = "{NAME}" and a threshold, and enrol again')
 
 
+@add.command()
+@click.argument(
+    "files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE..."
+)
+@click.option("--replace", is_flag=True, help="Replace those that were added before.")
+@pass_admin
+def minifasnet(admin: Admin, *, files: tuple[Path, ...], replace: bool) -> None:
+    """Add MiniFASNet, which tells attacks, from its published checkpoints FILE...
+
+    They are 2.7_80x80_MiniFASNetV2.pth and 4_0_0_80x80_MiniFASNetV1SE.pth, told by their SHA-256.
+    """
+    from pam_faceid.adapters.models.manifest import load_manifest, model_id
+    from pam_faceid.adapters.models.minifasnet import convert
+    from pam_faceid.adapters.models.registry import register
+
+    require_root("adding a model")
+    shipped = load_manifest(admin.layout.models)
+    known = {spec.name for spec in _load(admin).model}
+    # All are converted before the first is added: one wrong file changes nothing.
+    converted = [convert(file, shipped) for file in files]
+    for spec, _ in converted:
+        if not replace and spec.name in known:
+            raise RefusedError(
+                f"there is a model {spec.name} already", hint="say --replace to replace it"
+            )
+    for spec, content in converted:
+        register(spec, content, admin.layout.local_models)
+        click.echo(f"added {model_id(spec)} from a file with SHA-256 {spec.origin.sha256}")
+
+
 def _load(admin: Admin) -> Manifest:
     from pam_faceid.adapters.models.manifest import load_manifests
 

@@ -1,0 +1,92 @@
+"""Tell a living face from a picture of one with an ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pam_faceid.adapters.models.manifest import ModelSpec, model_id
+from pam_faceid.adapters.models.session import open_session
+from pam_faceid.core.errors import ModelError
+from pam_faceid.core.geometry import square_around
+from pam_faceid.core.types import Face
+
+
+class OnnxAttackDetector:
+    """An attack detector as its manifest describes it.
+
+    Args:
+        spec: From the manifest, of kind "attack_detector".
+        model: What `read_model(spec)` returned.
+        threads: Threads for one run.
+        optimise: See `open_session`.
+
+    Raises:
+        ModelError: The model cannot be loaded, or is not what the manifest says.
+    """
+
+    def __init__(self, spec: ModelSpec, model: bytes, *, threads: int, optimise: bool) -> None:
+        if spec.presentation is None or spec.presentation.crop != "square":
+            raise ModelError(
+                f"model {spec.name} is no attack detector of this program's own",
+                hint="faceid-admin models list shows the kind of each",
+            )
+        self._given = spec.presentation
+        self._model_id = model_id(spec)
+        self._session = open_session(model, name=spec.name, threads=threads, optimise=optimise)
+        shape = [1, 3, self._given.side, self._given.side]
+        takes = [given.shape for given in self._session.get_inputs()]
+        gives = [made.shape for made in self._session.get_outputs()]
+        if takes != [shape] * len(self._given.scales) or gives != [[1, 1]]:
+            raise ModelError(
+                f"model {spec.name} takes {takes} and gives {gives}; "
+                f"its manifest says {len(self._given.scales)} times {shape} and one number"
+            )
+        self._input_names = [given.name for given in self._session.get_inputs()]
+
+    @property
+    def model_id(self) -> str:
+        """`name@sha256-prefix`."""
+        return self._model_id
+
+    def score(self, pixels: NDArray[np.uint8], face: Face) -> float:
+        """Return the logarithm of the odds that a face in (H, W, 3) uint8 RGB is bona fide."""
+        squares = cut_squares(pixels, face.box, scales=self._given.scales, side=self._given.side)
+        feed = {
+            name: square.transpose(2, 0, 1)[None].astype(np.float32)
+            for name, square in zip(self._input_names, squares, strict=True)
+        }
+        return float(self._session.run(None, feed)[0][0, 0])
+
+
+def cut_squares(
+    pixels: NDArray[np.uint8], box: NDArray[np.float32], *, scales: Sequence[float], side: int
+) -> list[NDArray[np.uint8]]:
+    """Return a square around a face for each scale, (side, side, 3); what lies outside is black.
+
+    Training cuts with this very function.
+    """
+    return [_square(pixels, box, scale, side) for scale in scales]
+
+
+def _square(
+    pixels: NDArray[np.uint8], box: NDArray[np.float32], scale: float, side: int
+) -> NDArray[np.uint8]:
+    left, top, wide = square_around(box, scale=scale)
+    height, width = pixels.shape[:2]
+    inside = pixels[max(top, 0) : max(top + wide, 0), max(left, 0) : max(left + wide, 0)]
+    if not inside.size:
+        return np.zeros((side, side, 3), np.uint8)
+    whole = cv2.copyMakeBorder(
+        inside,
+        top=min(max(-top, 0), wide),
+        bottom=min(max(top + wide - height, 0), wide),
+        left=min(max(-left, 0), wide),
+        right=min(max(left + wide - width, 0), wide),
+        borderType=cv2.BORDER_CONSTANT,
+    )
+    how = cv2.INTER_AREA if wide > side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(whole, (side, side), interpolation=how), np.uint8)
