@@ -1,0 +1,171 @@
+"""Attacks that show the enrolled person's face, through the whole of a login."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.attack_rates import Counted
+from benchmarks.extraction import Pipeline
+from benchmarks.presentations import Clip
+from benchmarks.sequences import Source, frames_of
+from pam_faceid.adapters.models.manifest import Presentation, load_manifest
+from pam_faceid.apps.wiring import decision_rule
+from pam_faceid.core import policy
+from pam_faceid.core.attack import AttackRule, passes
+from pam_faceid.core.config import Config
+from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.matching import compare
+from pam_faceid.core.observation import observe
+from pam_faceid.core.policy import DecisionRule
+from pam_faceid.core.ports import AttackDetector
+from pam_faceid.core.types import (
+    Frame,
+    FrameEvidence,
+    Observation,
+    Outcome,
+    Reference,
+    ReferenceTemplate,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Impersonation:
+    """What became of the attempts with one clip.
+
+    Args:
+        enrolled: The live image that the template was made from.
+        clip: The attack.
+        attempts: A login begins at each frame that the one before it ended with.
+        matched: Attempts that recognition alone would have let in.
+        soon: Those of them that also pass for bona fide on the frames that the match took.
+        fused: Those that also do with as many frames as the rule fuses.
+    """
+
+    enrolled: str
+    clip: str
+    attempts: int
+    matched: int
+    soon: int
+    fused: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    evidence: FrameEvidence
+    score: float | None
+
+
+def impersonate(  # noqa: PLR0917 (everything that a login is made of)
+    enrolled: Path,
+    clip: Clip,
+    pipeline: Pipeline,
+    detector: AttackDetector,
+    given: Presentation,
+    models: Path,
+    *,
+    every: int,
+) -> Impersonation:
+    """Enrol a person from a live image, and try a clip against the template.
+
+    Args:
+        every: Frame of the clip that is looked at.
+
+    Raises:
+        ValueError: The image gives no reference.
+    """
+    rule = decision_rule(Config(), load_manifest(models))
+    template = _enrol(enrolled, pipeline)
+    source = Source(clip.name, clip.name, clip.paths, in_order=True)
+    seen = [
+        _see(frame, index, pipeline, detector, template)
+        for index, frame in enumerate(frames_of(source))
+        if index % every == 0
+    ]
+    presentation = AttackRule(threshold=given.threshold, frames=given.frames)
+    attempts = matched = soon = fused = start = 0
+    while start < len(seen):
+        outcome, length = _decided([one.evidence for one in seen[start:]], rule)
+        attempts += 1
+        if outcome is Outcome.MATCH:
+            matched += 1
+            soon += passes(_scores(seen[start : start + length]), presentation)
+            later = _scores(seen[start:])[: given.frames]
+            fused += passes(later, presentation)
+        start += length
+    return Impersonation(str(enrolled.name), clip.name, attempts, matched, soon, fused)
+
+
+def impersonation_table(rows: Sequence[Impersonation]) -> str:
+    """Lay out the share that gets in: IAPAR."""
+    lines = []
+    for row in rows:
+        for how, count in (
+            ("recognition alone", row.matched),
+            ("with the detector, as soon as it matches", row.soon),
+            ("with the detector, over all frames that it fuses", row.fused),
+        ):
+            share = Counted(count, row.attempts)
+            lines.append(
+                [
+                    f"{row.clip}: {how}",
+                    f"{count}/{row.attempts}",
+                    f"{100 * share.rate:.1f} %",
+                    report.interval(share.interval, ".3f"),
+                ]
+            )
+    return report.table(["attack on the enrolled person", "gets in", "IAPAR", "95 %"], lines)
+
+
+def _see(
+    frame: Frame,
+    index: int,
+    pipeline: Pipeline,
+    detector: AttackDetector,
+    template: ReferenceTemplate,
+) -> _Seen:
+    seen = _observe(frame, index, pipeline)
+    score = attack_score = None
+    if seen.embedding is not None:
+        score = compare(seen.embedding, template, Config().matching.matcher)
+        attack_score = detector.score(frame.pixels, pipeline.detector.detect(frame.pixels)[0])
+    return _Seen(FrameEvidence(index, score, seen.refusal), attack_score)
+
+
+def _observe(frame: Frame, index: int, pipeline: Pipeline) -> Observation:
+    return observe(
+        frame,
+        index=index,
+        detector=pipeline.detector,
+        embedder=pipeline.embedder,
+        limits=pipeline.limits,
+        clock=time.perf_counter,
+    )
+
+
+def _decided(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> tuple[Outcome, int]:
+    for length in range(1, len(evidence) + 1):
+        verdict = policy.decide(evidence[:length], rule)
+        if verdict is not None:
+            return verdict.outcome, length
+    return policy.conclude(evidence, rule).outcome, len(evidence)
+
+
+def _scores(seen: Sequence[_Seen]) -> list[float]:
+    return [one.score for one in seen if one.score is not None]
+
+
+def _enrol(image: Path, pipeline: Pipeline) -> ReferenceTemplate:
+    source = Source("enrolled", image.name, (image,), in_order=False)
+    references = []
+    for index, frame in enumerate(frames_of(source)):
+        seen = _observe(frame, index, pipeline)
+        if seen.embedding is not None and seen.quality is not None:
+            references.append(Reference(seen.embedding, 0.0, seen.quality, image.name))
+    if not references:
+        raise FaceIdError(f"{image} gives no reference: a login would not compare it")
+    model = references[0].embedding.model_id
+    return ReferenceTemplate("enrolled", 0, model, tuple(references), 0.0)
