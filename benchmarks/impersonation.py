@@ -141,6 +141,8 @@ def _observe(frame: Frame, index: int, pipeline: Pipeline) -> Observation:
         index=index,
         detector=pipeline.detector,
         embedder=pipeline.embedder,
+        landmarker=pipeline.landmarker,
+        cover_detector=pipeline.cover_detector,
         limits=pipeline.limits,
         clock=time.perf_counter,
     )

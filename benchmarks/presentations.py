@@ -15,7 +15,7 @@ from pam_faceid.adapters.cameras.recording import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from pam_faceid.core import quality
 from pam_faceid.core.attack import fused_score
 from pam_faceid.core.ports import AttackDetector
-from pam_faceid.core.types import Face, Frame
+from pam_faceid.core.types import Face, Frame, Refusal
 
 BONA_FIDE: Final = "bona fide"
 Detectors = Mapping[str, AttackDetector]
@@ -135,14 +135,11 @@ def look(frame: Frame, pipeline: Pipeline, detectors: Detectors, *, clip: Clip, 
 
 def gate(frame: Frame, faces: Sequence[Face], pipeline: Pipeline) -> str:
     """Return why a login would not compare a frame, or nothing."""
-    refusal = quality.one_face(faces, pipeline.limits)
-    if refusal is None:
-        crop = pipeline.embedder.crop(frame.pixels, faces[0])
-        measured = quality.assess(faces[0], crop)
-        shape = frame.pixels.shape
-        refusal = quality.refusal(
-            faces[0], measured, frame_shape=shape, limits=pipeline.limits
-        ) or quality.washed_out(crop, limits=pipeline.limits)
+    if not faces:
+        return Refusal.NO_FACE.value
+    crop = pipeline.embedder.crop(frame.pixels, faces[0])
+    measured = quality.assess(faces[0], crop)
+    refusal = pipeline.refusal(frame.pixels, faces, faces[0], crop, measured)
     return refusal.value if refusal else ""
 
 
