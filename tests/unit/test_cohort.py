@@ -29,6 +29,7 @@ from pam_faceid.adapters.models.manifest import ModelSpec, load_manifest, model_
 from pam_faceid.core.cohort import Cohort, template_scores
 from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import ModelError
+from pam_faceid.core.fused import Fused
 from pam_faceid.core.matching import comparison_score
 
 EMBEDDERS = ("sface", "sface_mirrored", "mobilefacenet")
@@ -176,9 +177,20 @@ def test_many_are_compared_as_one_is(matcher: Matcher) -> None:
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(12, 16)).astype(np.float32) + 0.3
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    found = template_scores(vectors[:7], vectors[7:], matcher)
-    expected = [comparison_score(probe, vectors[7:], matcher) for probe in vectors[:7]]
-    assert np.allclose(found, expected, atol=1e-5)
+    how = spreads(16) if matcher == "fused" else matcher
+    for looks in ([], ["plain", "glasses", "plain", "glasses", "plain"]):
+        found = template_scores(vectors[:7], vectors[7:], how, looks=looks)
+        expected = [comparison_score(p, vectors[7:], how, looks=looks) for p in vectors[:7]]
+        assert np.allclose(found, expected, atol=1e-5)
+
+
+def spreads(dimensions: int) -> Fused:
+    """What "fused" has to know, of a made-up covariance."""
+    half = np.random.default_rng(4).normal(size=(dimensions, dimensions)) / dimensions
+    covariance = half @ half.T
+    triangle = 2 * np.tril(covariance, -1) + np.diag(np.diag(covariance))
+    rows = tuple(tuple(row[: index + 1].tolist()) for index, row in enumerate(triangle))
+    return Fused(tuple(np.full(dimensions, 0.02).tolist()), rows, 0.1)
 
 
 def test_references_without_a_centre_have_no_scores() -> None:

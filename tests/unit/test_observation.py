@@ -115,6 +115,8 @@ def infrared(lit: np.ndarray, dark: np.ndarray, pipeline: Pipeline) -> Observati
         index=7,
         detector=pipeline.detector,
         embedder=pipeline.embedder,
+        landmarker=pipeline.landmarker,
+        cover_detector=pipeline.cover_detector,
         limits=QualityConfig(),
         clock=ticking(),
     )

@@ -313,7 +313,7 @@ def test_the_skeleton_says_what_it_lacks(shipped: Manifest) -> None:
 def installed(models_dir: Path, root: Path) -> Layout:
     layout = Layout(root / "machine")
     layout.models.mkdir(parents=True)
-    for file in (*models_dir.glob("*.onnx"), models_dir / MANIFEST):
+    for file in (*models_dir.glob("*.onnx"), *models_dir.glob("*.json"), models_dir / MANIFEST):
         (layout.models / file.name).write_bytes(file.read_bytes())
         (layout.models / file.name).chmod(0o644)
     return layout
