@@ -232,9 +232,9 @@ build_release() {
     run install --mode=0644 "$SOURCE"/onnx_models/{manifest.toml,*.onnx,*.json} "$release/models/"
     run "$release/bin/python" -I -c 'import sys
 from pathlib import Path
-from pam_faceid.adapters.models.cohort import read_cohort
-from pam_faceid.adapters.models.manifest import load_manifest, read_model
-for spec in load_manifest(Path(sys.argv[1])).model: read_model(spec); read_cohort(spec)' "$release/models"
+from pam_faceid.adapters.models.files import check_files
+from pam_faceid.adapters.models.manifest import load_manifest
+for spec in load_manifest(Path(sys.argv[1])).model: check_files(spec)' "$release/models"
     run install --mode=0644 "$SOURCE/etc/pam_faceid/config.toml" "$release/config.toml"
     run sync --file-system "$release"
 }

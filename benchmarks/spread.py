@@ -1,8 +1,8 @@
 """`python -m benchmarks.spread`: how the embeddings of many people spread, for the matcher "fused".
 
-Mean and covariance over one image each of everybody, written into `[model.spread]` of the manifest
-with numbers of two bytes. `benchmarks.calibrate` and `benchmarks.evidence` come after it. Neither
-mean nor covariance of thousands of people shows one of them.
+Mean and covariance over one image each of everybody, written beside the embedder with numbers of
+two bytes, with the hash in its manifest. `benchmarks.calibrate` and `benchmarks.evidence` come
+after it. Neither mean nor covariance of thousands of people shows one of them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import base64
 import datetime
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from benchmarks.calibrate import with_table
@@ -38,14 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             samples = extract(options.images, images, pipeline, cache=options.cache)
             spread = spread_of(one_image_each(samples), date=options.date)
-            path = options.models / MANIFEST
-            text = with_table(
-                path.read_text(encoding="utf-8"), name, table_text(spread), table="spread"
-            )
-            partial = path.with_suffix(".partial")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-            load_manifest(options.models)
+            write(options.models, name, spread)
     except (FaceIdError, OSError, ValueError) as error:
         print(f"benchmarks.spread: {error}", file=sys.stderr)
         return 2
@@ -70,18 +65,18 @@ def spread_of(vectors: np.ndarray, *, date: datetime.date) -> Spread:
     )
 
 
-def table_text(spread: Spread) -> str:
-    """Write a spread as the TOML table of an embedder; literal strings are read fast."""
-    lines = [
-        "[model.spread]",
-        f'data = "{spread.data}"',
-        f'date = "{spread.date}"',
-        f"people = {spread.people}",
-        f"mean = '{spread.mean}'",
-        f"covariance = '{spread.covariance}'",
-        f"usual = {spread.usual}",
-    ]
-    return "\n".join(lines) + "\n"
+def write(directory: Path, name: str, spread: Spread) -> None:
+    """Write a spread beside its embedder, and its hash into the manifest."""
+    content = msgspec.json.format(msgspec.json.encode(spread), indent=1) + b"\n"
+    file = f"{name}.spread.json"
+    (directory / file).write_bytes(content)
+    path = directory / MANIFEST
+    table = f'[model.spread]\nfile = "{file}"\nsha256 = "{hashlib.sha256(content).hexdigest()}"\n'
+    text = with_table(path.read_text(encoding="utf-8"), name, table, table="spread")
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    load_manifest(directory)
 
 
 def _packed(numbers: np.ndarray) -> str:

@@ -24,6 +24,7 @@ from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
 from benchmarks.lfw import people_of, person
 from benchmarks.statistics import Comparisons, FixedThreshold, OperatingPoint, rates_at
 from pam_faceid.adapters.models.manifest import ModelSpec, load_manifest
+from pam_faceid.adapters.models.spread import read_spread
 from pam_faceid.core.cohort import template_scores
 from pam_faceid.core.config import Matcher, MatchingConfig
 from pam_faceid.core.errors import FaceIdError
@@ -203,9 +204,10 @@ def ready(matcher: Matcher, spec: ModelSpec) -> How:
     """
     if matcher != "fused":
         return matcher
-    if spec.spread is None:
+    spread = read_spread(spec)
+    if spread is None:
         raise ValueError(f"{spec.name} has no spread: run benchmarks.spread")
-    return Fused.of(spec.spread)
+    return Fused.of(spread)
 
 
 def _table(rows: Sequence[Row], index: int) -> str:

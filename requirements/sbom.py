@@ -52,7 +52,12 @@ def sbom(repository: Path) -> Component:
         # Installed with --with-report only; the rest of that file is the first one again.
         *({**part, "scope": "optional"} for part in asked_for if part not in required),
         *(model(spec) for spec in manifest["model"]),
-        *(cohort(spec) for spec in manifest["model"] if "cohort" in spec),
+        *(
+            numbers(spec, kind)
+            for spec in manifest["model"]
+            for kind in ("cohort", "spread")
+            if kind in spec
+        ),
         *(system(name, why) for name, why in SYSTEM.items()),
     ]
     return {
@@ -132,13 +137,13 @@ def model(spec: dict[str, object]) -> Component:
     }
 
 
-def cohort(spec: dict[str, object]) -> Component:
-    """Return the strangers of an embedder: numbers of nobody, made by this repository."""
-    file = spec["cohort"]
+def numbers(spec: dict[str, object], kind: str) -> Component:
+    """Return what was measured of an embedder: numbers of nobody, made by this repository."""
+    file = spec[kind]
     assert isinstance(file, dict)
     return {
         "type": "data",
-        "bom-ref": f"cohort:{spec['name']}",
+        "bom-ref": f"{kind}:{spec['name']}",
         "name": str(file["file"]),
         "version": str(file["sha256"])[:12],
         "hashes": [{"alg": "SHA-256", "content": file["sha256"]}],

@@ -159,16 +159,18 @@ def matcher_for(config: Config, manifest: Manifest) -> How:
     """Return how a probe is compared with a template. Raises ConfigError: it was not measured."""
     if config.matching.matcher != "fused":
         return config.matching.matcher
+    from pam_faceid.adapters.models.spread import read_spread
     from pam_faceid.core.errors import ConfigError
     from pam_faceid.core.fused import Fused
 
     spec = manifest.find(config.matching.embedder)
-    if spec.spread is None:
+    spread = read_spread(spec)
+    if spread is None:
         raise ConfigError(
             f'[matching] matcher = "fused" needs a spread, and embedder {spec.name!r} has none',
             hint='set matcher = "centre", or measure it: python -m benchmarks.spread',
         )
-    return Fused.of(spec.spread)
+    return Fused.of(spread)
 
 
 def order_for(

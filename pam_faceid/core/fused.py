@@ -70,11 +70,11 @@ class Fused:
 
     @staticmethod
     def of(spread: Spread) -> Fused:
-        """Unpack what the manifest has. Raises ModelError: it makes no sense."""
+        """Unpack what was measured. Raises ModelError: it makes no sense."""
         mean = _unpacked(spread.mean)
         numbers = _unpacked(spread.covariance)
         if not mean or len(numbers) != len(mean) * (len(mean) + 1) // 2:
-            raise ModelError("a spread in the model manifest is not whole", hint=REINSTALL)
+            raise ModelError("the spread of a model is not whole", hint=REINSTALL)
         rows, start = [], 0
         for size in range(1, len(mean) + 1):
             row = [2.0 * number / len(mean) for number in numbers[start : start + size]]
@@ -117,8 +117,8 @@ def _unpacked(text: str) -> tuple[float, ...]:
         numbers = struct.unpack(f"<{len(packed) // 2}e", packed)
     except (binascii.Error, struct.error, ValueError) as error:
         raise ModelError(
-            f"a spread in the model manifest cannot be read: {error}", hint=REINSTALL
+            f"the spread of a model cannot be read: {error}", hint=REINSTALL
         ) from error
     if not all(map(math.isfinite, numbers)):
-        raise ModelError("a spread in the model manifest has no finite numbers", hint=REINSTALL)
+        raise ModelError("the spread of a model has numbers that are not finite", hint=REINSTALL)
     return numbers

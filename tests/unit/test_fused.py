@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import datetime
 import math
+import shutil
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.spread import spread_of, table_text
-from benchmarks.templates import template_scores
-from pam_faceid.adapters.models.manifest import Manifest, ModelSpec, Origin
+from benchmarks.spread import spread_of, write
+from pam_faceid.adapters.models.manifest import Manifest, ModelSpec, Origin, load_manifest
+from pam_faceid.adapters.models.spread import read_spread
 from pam_faceid.apps import wiring
+from pam_faceid.core.cohort import template_scores
 from pam_faceid.core.config import Config, MatchingConfig
 from pam_faceid.core.errors import ConfigError, FaceIdError, ModelError
 from pam_faceid.core.fused import Fused, Spread
@@ -99,9 +102,17 @@ def test_the_benchmarks_compare_as_a_login_does(spread: Spread):
     assert at_once == pytest.approx(one_by_one, abs=1e-5)
 
 
-def test_the_manifest_gives_back_what_was_measured(spread: Spread):
-    read = msgspec.toml.decode(table_text(spread), type=dict)["model"]["spread"]
-    assert msgspec.convert(read, Spread) == spread
+def test_what_was_measured_is_read_again_unless_somebody_altered_it(
+    spread: Spread, repository: Path, tmp_path: Path
+):
+    shutil.copy(repository / "onnx_models/manifest.toml", tmp_path)
+    write(tmp_path, "sface", spread)
+    spec = load_manifest(tmp_path).find("sface")
+    assert read_spread(spec) == spread
+    file = tmp_path / "sface.spread.json"
+    file.write_bytes(file.read_bytes().replace(b'"people": 400', b'"people": 401'))
+    with pytest.raises(ModelError, match="spread of sface was altered"):
+        read_spread(spec)
 
 
 @pytest.mark.parametrize("key", ["mean", "covariance"])
@@ -145,8 +156,6 @@ def test_an_embedder_without_a_spread_says_what_to_do():
 
 @pytest.mark.parametrize("name", ["sface", "sface_mirrored", "mobilefacenet"])
 def test_every_shipped_embedder_can_be_compared_by_every_matcher(name: str, repository):
-    from pam_faceid.adapters.models.manifest import load_manifest
-
     manifest = load_manifest(repository / "onnx_models")
     for matcher in ("centre", "nearest", "fused"):
         config = Config(matching=MatchingConfig(embedder=name, matcher=matcher))

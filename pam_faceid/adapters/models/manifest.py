@@ -19,7 +19,6 @@ from pam_faceid.core.calibration import Calibration
 from pam_faceid.core.config import Matcher
 from pam_faceid.core.errors import ModelError
 from pam_faceid.core.evidence import EvidenceModel
-from pam_faceid.core.fused import Spread
 from pam_faceid.layout import Layout
 
 MANIFEST: Final = "manifest.toml"
@@ -75,8 +74,8 @@ class Input(Record, frozen=True):
     colour: Literal["rgb", "rgbd"] = "rgb"
 
 
-class CohortFile(Record, frozen=True):
-    """Where an embedder's made-up strangers are; `adapters.models.cohort` reads them.
+class NumbersFile(Record, frozen=True):
+    """Numbers that were measured of an embedder, in a file of their own: no login reads them all.
 
     Args:
         file: Beside the manifest.
@@ -122,8 +121,8 @@ class ModelSpec(Record, frozen=True):
         calibration: Of an embedder, once measured: one image against one.
         templates: Of an embedder, once measured: one image against a template, by matcher.
         evidence: Of an embedder, once measured: scores over the frames of a camera, by matcher.
-        cohort: Of an embedder: strangers for `faceid-admin calibrate`.
-        spread: Of an embedder, once measured: what the matcher "fused" knows of strangers.
+        cohort: Strangers for `faceid-admin calibrate`; see `adapters.models.cohort`.
+        spread: What the matcher "fused" knows of strangers; see `adapters.models.spread`.
         presentation: Of an attack detector: what it is given, and its threshold.
         directory: Of the manifest; set when it is loaded.
     """
@@ -139,8 +138,8 @@ class ModelSpec(Record, frozen=True):
     calibration: Calibration | None = None
     templates: dict[Matcher, Calibration] = {}
     evidence: dict[Matcher, EvidenceModel] = {}
-    cohort: CohortFile | None = None
-    spread: Spread | None = None
+    cohort: NumbersFile | None = None
+    spread: NumbersFile | None = None
     presentation: Presentation | None = None
     directory: str = ""
 

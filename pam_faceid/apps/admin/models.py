@@ -47,17 +47,15 @@ def list_models(admin: Admin, *, json_wanted: bool) -> None:
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
 def check(admin: Admin, *, json_wanted: bool) -> None:
-    """Read each model and cohort again and compare it with its manifest; exit 6 if one is wrong."""
-    from pam_faceid.adapters.models.cohort import read_cohort
-    from pam_faceid.adapters.models.manifest import read_model
+    """Read each file again and compare it with its manifest; exit 6 if one is wrong."""
+    from pam_faceid.adapters.models.files import check_files
     from pam_faceid.core.errors import ModelError
 
     results: list[tuple[str, str, str]] = []
     first: ModelError | None = None
     for spec in _load(admin).model:
         try:
-            read_model(spec)
-            read_cohort(spec)
+            check_files(spec)
             results.append((spec.name, "intact", str(spec.path)))
         except ModelError as error:
             first = first or error

@@ -20,14 +20,13 @@ def configuration(layout: Layout) -> Iterator[Finding]:
 
 
 def models(layout: Layout) -> Iterator[Finding]:
-    """Every model's file against its hash, and its cohort's."""
-    from pam_faceid.adapters.models.cohort import read_cohort
-    from pam_faceid.adapters.models.manifest import load_manifests, model_id, read_model
+    """Every file of every model against its hash."""
+    from pam_faceid.adapters.models.files import check_files
+    from pam_faceid.adapters.models.manifest import load_manifests, model_id
 
     for spec in load_manifests(layout).model:
         try:
-            read_model(spec)
-            read_cohort(spec)
+            check_files(spec)
         except FaceIdError as error:
             yield Finding(State.FAIL, error.message, error.hint)
         else:
