@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import configure, running
+from tests.daemons import running
 from tests.faults.conftest import FILE_CALLS
 from tests.integration.conftest import Machine
-from tests.integration.test_adaptation import adapted, looks
+from tests.integration.test_adaptation import adapted, looks, put_before
 
 pytestmark = pytest.mark.root
 
@@ -54,9 +54,9 @@ def attempt(machine: Machine, *, inject: str) -> tuple[str | None, Counter[str]]
 def test_a_fault_while_it_learns_never_changes_the_outcome(
     machine: Machine, portraits: tuple[Path, Path], looks: tuple[Path, Path], fault: str
 ) -> None:
-    configure(machine, portraits[0])
+    put_before(machine, portraits[0])
     machine.enrol(portraits[0])
-    configure(machine, looks[0])
+    put_before(machine, looks[0])
     machine.layout.adapted.mkdir(mode=0o700, parents=True)
     outcome, calls = attempt(machine, inject="")
     assert outcome == "match"

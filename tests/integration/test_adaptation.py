@@ -41,6 +41,11 @@ print(line.makefile().readline())
 """
 
 
+def put_before(machine: Machine, picture: Path, settings: str = PATIENT) -> None:
+    """Put a picture before the camera. The glasses are dark, which a login would ask to take off."""
+    configure(machine, picture, f"{settings}[quality]\nmax_covered = 1.0\n")
+
+
 @pytest.fixture(scope="module")
 def looks(portraits: Portraits, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The first portrait with glasses, and with glasses and a beard."""
@@ -58,7 +63,7 @@ def looks(portraits: Portraits, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @pytest.fixture
 def enrolled(machine: Machine, portraits: Portraits) -> Machine:
-    configure(machine, portraits[0])
+    put_before(machine, portraits[0])
     machine.enrol(portraits[0])
     return machine
 
@@ -66,7 +71,7 @@ def enrolled(machine: Machine, portraits: Portraits) -> Machine:
 @pytest.fixture
 def nearly(enrolled: Machine, looks: tuple[Path, Path]) -> Iterator[Daemon]:
     """A daemon that sees a near miss, and may learn after the password."""
-    configure(enrolled, looks[1], PASSWORD_TOO)
+    put_before(enrolled, looks[1], PASSWORD_TOO)
     with running(enrolled) as daemon:
         yield daemon
 
@@ -94,7 +99,7 @@ def file_of(machine: Machine) -> Path:
 
 
 def show(daemon: Daemon, picture: Path, settings: str = PATIENT) -> None:
-    configure(daemon.machine, picture, settings)
+    put_before(daemon.machine, picture, settings)
     assert "STATUS=Ready" in daemon.reload()
 
 
@@ -110,7 +115,7 @@ def let_in(daemon: Daemon, user: str = "", service: str = "test") -> None:
 def test_a_strong_match_becomes_a_reference_that_is_listed_and_forgotten(
     enrolled: Machine, looks: tuple[Path, Path]
 ) -> None:
-    configure(enrolled, looks[0])
+    put_before(enrolled, looks[0])
     with running(enrolled) as daemon:
         assert daemon.authenticate() == "match"
         assert daemon.authenticate() == "match", "the same again teaches nothing"
@@ -141,7 +146,7 @@ def test_a_strong_match_becomes_a_reference_that_is_listed_and_forgotten(
 def test_a_match_that_is_not_strong_teaches_nothing(
     enrolled: Machine, looks: tuple[Path, Path]
 ) -> None:
-    configure(enrolled, looks[1])
+    put_before(enrolled, looks[1])
     with running(enrolled) as daemon:
         assert daemon.authenticate() == "match"
     assert adapted(enrolled) is None
@@ -151,7 +156,7 @@ def test_the_embedded_worker_uses_what_is_there_and_makes_nothing(
     enrolled: Machine, looks: tuple[Path, Path]
 ) -> None:
     """Nothing runs on after its reply, and it gave up the key before it looked."""
-    configure(enrolled, looks[0])
+    put_before(enrolled, looks[0])
     assert enrolled.authenticate(None).accepted
     assert adapted(enrolled) is None
     with running(enrolled) as daemon:
@@ -226,7 +231,7 @@ def test_what_another_attempt_follows_is_no_near_miss_any_more(
 def test_a_near_miss_teaches_nothing_unless_it_was_allowed_to(
     enrolled: Machine, looks: tuple[Path, Path]
 ) -> None:
-    configure(enrolled, looks[1], f"{PATIENT}[matching]\nthreshold = 0.47\n")
+    put_before(enrolled, looks[1], f"{PATIENT}[matching]\nthreshold = 0.47\n")
     with running(enrolled) as daemon:
         assert daemon.authenticate() == "non_match"
         let_in(daemon)
@@ -254,7 +259,7 @@ def test_what_cannot_be_read_costs_comfort_and_is_named(
     enrolled: Machine, looks: tuple[Path, Path], harm: str
 ) -> None:
     """The enrolled reference lets in; the next strong match puts what it can in order."""
-    configure(enrolled, looks[0])
+    put_before(enrolled, looks[0])
     file = file_of(enrolled)
     with running(enrolled) as daemon:
         assert daemon.authenticate() == "match"
@@ -283,7 +288,7 @@ def test_what_cannot_be_read_costs_comfort_and_is_named(
 def test_a_disk_that_says_no_costs_the_reference_alone(
     enrolled: Machine, looks: tuple[Path, Path]
 ) -> None:
-    configure(enrolled, looks[0])
+    put_before(enrolled, looks[0])
     enrolled.layout.adapted.parent.mkdir(parents=True, exist_ok=True)
     enrolled.layout.adapted.write_text("in the way")
     with running(enrolled) as daemon:
@@ -295,7 +300,7 @@ def test_a_disk_that_says_no_costs_the_reference_alone(
 def test_another_key_seals_it_anew_and_the_end_of_a_person_is_the_end_of_it(
     enrolled: Machine, looks: tuple[Path, Path], portraits: Portraits
 ) -> None:
-    configure(enrolled, looks[0])
+    put_before(enrolled, looks[0])
     with running(enrolled) as daemon:
         assert daemon.authenticate() == "match"
     before = file_of(enrolled).read_bytes()
