@@ -42,7 +42,7 @@ print(line.makefile().readline())
 
 
 def put_before(machine: Machine, picture: Path, settings: str = PATIENT) -> None:
-    """Put a picture before the camera. The glasses are dark, which a login would ask to take off."""
+    """Put a picture before the camera. Dark glasses, a login would ask to take off."""
     configure(machine, picture, f"{settings}[quality]\nmax_covered = 1.0\n")
 
 
