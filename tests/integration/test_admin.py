@@ -80,7 +80,7 @@ def test_a_person_is_enrolled_shown_verified_and_removed(
     assert verdict["outcome"] == "match"
     assert verdict["best_score"] > verdict["threshold"]
     assert verdict["best_distance"] < verdict["threshold_distance"]
-    assert set(verdict["stage_ms"]) == {"capture", "detect", "align", "embed"}
+    assert set(verdict["stage_ms"]) == {"capture", "detect", "align", "look", "embed"}
 
     other = machine.admin("verify", name, "--json", "--from", *other_faces, check=False)
     assert other.returncode == 1
