@@ -1,0 +1,67 @@
+"""Programs that want a terminal, and somebody who types at it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.machines import SECONDS, Booted
+
+# In the machine itself: a terminal of another instance of devpts has no name there.
+_TYPIST = """
+import json, os, pty, select, sys, time
+command, answers, last_words, seconds = json.loads(sys.argv[1])
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(command[0], command)
+shown, unread, until = "", "", time.monotonic() + seconds
+while time.monotonic() < until and not any(word in unread for word in last_words):
+    if not select.select([terminal], [], [], 0.1)[0]:
+        continue
+    try:
+        said = os.read(terminal, 4096).decode(errors="replace")
+    except OSError:
+        said = ""
+    if not said:
+        break
+    shown, unread = shown + said, unread + said
+    for prompt, answer in answers:
+        if prompt in unread:
+            unread = unread.split(prompt, 1)[1]
+            os.write(terminal, (answer + "\\n").encode())
+os.close(terminal)
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+json.dump({"status": status, "shown": shown}, sys.stdout)
+"""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """How a program at a terminal ended.
+
+    Args:
+        status: Its exit status.
+        shown: All that stood on the terminal.
+    """
+
+    status: int
+    shown: str
+
+
+def type_at(
+    machine: Booted,
+    command: Sequence[str],
+    *answers: tuple[str, str],
+    last_words: Sequence[str] = (),
+) -> Typed:
+    """Run a program at a terminal of the machine, and answer each prompt when it is there.
+
+    Args:
+        machine: Where.
+        command: The program.
+        answers: Pairs of what is waited for and the line that is typed then.
+        last_words: What ends it: the terminal is hung up.
+    """
+    told = json.dumps([command, answers, last_words, SECONDS])
+    return Typed(**json.loads(machine.run("/usr/bin/python3", "-c", _TYPIST, told).stdout))
