@@ -202,7 +202,7 @@ def _audited_stages(audit: dict[str, str], hook_ms: float) -> dict[str, float]:
     named = {
         f"  last frame: {key.removesuffix('_ms')}": float(value)
         for key, value in audit.items()
-        if key in ("capture_ms", "detect_ms", "align_ms", "embed_ms")
+        if key in ("capture_ms", "detect_ms", "align_ms", "look_ms", "embed_ms")
     }
     return stages | named
 

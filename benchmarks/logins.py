@@ -19,7 +19,7 @@ LOADED_MB: Final = 180.0
 DROPPED_MB: Final = 60.0
 WATCHED_SECONDS: Final = 10.0
 RESTING_SECONDS: Final = 2.0  # the reply comes before the look is over
-FRAME_STAGES: Final = ("detect_ms", "align_ms", "embed_ms")
+FRAME_STAGES: Final = ("detect_ms", "align_ms", "look_ms", "embed_ms")
 
 
 def logins(bed: Bed, *, runs: int) -> list[Line]:
@@ -103,7 +103,7 @@ def _sudo(bed: Bed, service: str) -> float:
 
 
 def _frames_ms(bed: Bed) -> float:
-    """What detection, alignment and embedding of the last attempt's frames took."""
+    """What all stages but capture took of the last attempt's frames."""
     audit = bed.last_audit()
     return int(audit["frames"]) * sum(float(audit[stage]) for stage in FRAME_STAGES)
 
