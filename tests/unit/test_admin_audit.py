@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,9 @@ def test_no_score_comes_out_in_any_form(recorded: Layout) -> None:
         everything += admin(recorded, *words).stdout
     assert "reached" in everything
     assert "near" in everything
-    assert not [score for score in ("0.6", "0.4", "6123", "4123", "4721") if score in everything]
+    # Times and the numbers of attempts go first: one in twenty times has "0.4" or the like in it.
+    told = re.sub(r"\d\d:\d\d(:\d\d(\.\d+)?)?|\b[0-9a-f]{16}\b", "", everything)
+    assert not [score for score in ("0.6", "0.4", "6123", "4123", "4721") if score in told]
 
 
 def test_broken_lines_are_counted_and_the_rest_is_shown(recorded: Layout) -> None:
