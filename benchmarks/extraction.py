@@ -100,7 +100,7 @@ class Pipeline:
                 landmarker=self.landmarker,
                 cover_detector=self.cover_detector,
                 limits=self.limits,
-            )
+            )[0]
         )
 
     def sample(self, path: Path) -> Sample:

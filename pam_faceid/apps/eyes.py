@@ -21,6 +21,7 @@ from pam_faceid.core.errors import FaceIdError, ModelError
 if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.recording import Unreadable
     from pam_faceid.core.ports import (
+        AttackDetector,
         CoverDetector,
         Embedder,
         FaceDetector,
@@ -81,6 +82,7 @@ class Eyes:
         if self._loaded is None or not self._loaded.serve(order):
             self._loaded = _Models(order)
         models = self._loaded
+        judges = models.judges(order)
         models.import_library()
         from pam_faceid.adapters.cameras.recording import Unreadable
         from pam_faceid.apps import sightings, wiring
@@ -106,6 +108,8 @@ class Eyes:
                     cover_detector=models.cover_detector.result(),
                     limits=order.quality,
                     clock=time.perf_counter,
+                    attack_detector=judges.detector.result() if judges else None,
+                    second_opinion=judges.second.result() if judges else None,
                 )
                 observation.stage_ms["capture"] = (captured - started) * 1e3
                 seen = sightings.Seen.of(observation)
@@ -179,6 +183,37 @@ class _Errands:
         return replace(order, recording=tuple(files))
 
 
+class _Judges:
+    """What tells attacks, loading side by side.
+
+    Args:
+        order: Says which.
+        imported: Set once the library is.
+    """
+
+    def __init__(self, order: Order, imported: threading.Event) -> None:
+        self._order = order
+        self._imported = imported
+        self.detector = _Background(self._load_detector)
+        self.second = _Background(self._load_second)
+
+    def _load_detector(self) -> AttackDetector:
+        model = read_model(self._order.attack_detector)
+        self._imported.wait()
+        from pam_faceid.apps import wiring
+
+        return wiring.attack_detector(self._order, model)
+
+    def _load_second(self) -> AttackDetector | None:
+        models = [read_model(spec) for spec in self._order.second_opinion]
+        if not models:
+            return None
+        self._imported.wait()
+        from pam_faceid.apps import wiring
+
+        return wiring.second_opinion(self._order, models)
+
+
 class _Models:
     """What looks at a frame, loading side by side while the library is imported.
 
@@ -195,13 +230,22 @@ class _Models:
         self.embedder = _Background(self._load_embedder)
         self.landmarker = _Background(self._load_landmarker)
         self.cover_detector = _Background(self._load_cover_detector)
+        self._judges: _Judges | None = None
 
     def serve(self, order: Order) -> bool:
         """Whether these are the models that an order wants."""
         return all(
             getattr(self._order, part) == getattr(order, part)
-            for part in ("detector", "embedder", "landmarks", "cover", "detection", "optimise")
+            for part in ("models", "detection", "optimise")
         )
+
+    def judges(self, order: Order) -> _Judges | None:
+        """Return what tells attacks, loaded the first time that an order wants it."""
+        if not order.judge:
+            return None
+        if self._judges is None:
+            self._judges = _Judges(order, self._imported)
+        return self._judges
 
     def import_library(self) -> None:
         """Import onnxruntime in this thread, and let the loading go on."""
@@ -248,10 +292,7 @@ def _confine(order: Order) -> None:
     from pam_faceid.adapters.sandbox.profiles import confine_observer
 
     confine_observer(
-        models=[
-            str(spec.path)
-            for spec in (*order.detector, order.embedder, order.landmarks, order.cover)
-        ],
+        models=[str(spec.path) for spec in order.models],
         devices=() if order.recording else (order.camera.device, order.camera.infrared),
         about=() if order.recording else [str(path) for path in descriptor_files()],
     )

@@ -208,7 +208,7 @@ class WarmObserver:
     def _ready_for(self, order: Order) -> Observer:
         # It may open no other models and no other camera than those that it was started for.
         sees = "recordings" if order.recording else self._cameras()
-        serves = (order.detector, order.embedder, order.landmarks, order.cover, order.camera, sees)
+        serves = (*order.models, order.camera, sees)
         if self._observer is not None and not (
             self._serves == serves and self._observer.is_waiting()
         ):

@@ -15,9 +15,12 @@ class Order:
     """What an observer looks through, and with which models.
 
     Args:
+        attack_detector: What tells attacks.
+        second_opinion: What has to agree with it; empty where nobody wants one.
         recording: Open files that stand in for the camera; empty for a live one.
         loop: Show the recording over and over, as a camera would.
         infrared: Look through the infrared camera, and take nothing else for one.
+        judge: Ask both about what is compared; else they are not even loaded.
         optimise: Spend time on loading to gain it on each frame: for long runs.
     """
 
@@ -28,10 +31,25 @@ class Order:
     embedder: ModelSpec
     landmarks: ModelSpec
     cover: ModelSpec
+    attack_detector: ModelSpec
+    second_opinion: tuple[ModelSpec, ...] = ()
     recording: tuple[OpenFile, ...] = ()
     loop: bool = False
     infrared: bool = False
+    judge: bool = False
     optimise: bool = False
+
+    @property
+    def models(self) -> tuple[ModelSpec, ...]:
+        """All that the observer may read; those of the second opinion come last."""
+        return (
+            *self.detector,
+            self.embedder,
+            self.landmarks,
+            self.cover,
+            self.attack_detector,
+            *self.second_opinion,
+        )
 
 
 class Look(Message, frozen=True, tag="look"):

@@ -250,6 +250,7 @@ class Attempt:
         refused = policy.admit(self._question(), config, person, ladder=LADDER)
         if refused is not None:
             return self._refuse(refused)
+        rule, matcher = settings.rule_for(self._request.service), settings.matcher
         self._say(LOOKING)
         # From here to the look nothing may fail: a recording's files are open.
         order = wiring.order_for(
@@ -257,6 +258,7 @@ class Attempt:
             settings.manifest,
             one_shot=self._service.one_shot,
             infrared=config.service(self._request.service).require_ir,
+            judge=rule.attack is not None,
         )
         self._facts["recording"] = bool(order.recording)
         # Whatever was before the camera: this machine takes a program for one.
@@ -265,10 +267,13 @@ class Attempt:
         sight = self._cleanup.enter_context(self._service.look(order))
         self._facts["embedder"] = model_id(order.embedder)
         self._facts["detector"] = ",".join(map(model_id, order.detector))
+        self._facts["attack_mode"] = config.attack_mode(self._request.service)
+        if order.judge:
+            judges = (order.attack_detector, *order.second_opinion)
+            self._facts["attack_detector"] = ",".join(map(model_id, judges))
         locked = self._charge.make(LADDER)
         if locked is not None:
             return self._refuse(policy.refused_by_failures(locked))
-        rule, matcher = settings.rule, settings.matcher
         with wiring.one_key(self._layout) as keys:
             template = wiring.template_store(self._layout, keys).load(
                 self._request.user, person.account.pw_uid
@@ -387,6 +392,8 @@ class Attempt:
         self._facts["threshold"] = round(verdict.threshold, 4)
         if verdict.best_score is not None:
             self._facts["best_score"] = round(verdict.best_score, 4)
+        if verdict.attack_score is not None:
+            self._facts["attack_score"] = round(verdict.attack_score, 4)
         if verdict.advice is not None:
             self._facts["refused_samples"] = verdict.advice.value
 

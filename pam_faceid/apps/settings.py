@@ -43,6 +43,15 @@ class Settings:
 
         return wiring.decision_rule(self.config, self.manifest)
 
+    def rule_for(self, service: str) -> DecisionRule:
+        """When it is enough in a PAM service, presentation included. Raises as `rule`."""
+        from dataclasses import replace
+
+        from pam_faceid.apps import wiring
+
+        attack = wiring.attack_rule(self.config, self.manifest, service=service)
+        return replace(self.rule, attack=attack)
+
     @cached_property
     def adaptation(self) -> AdaptationRule | None:
         """What templates may gain by being used; None: nothing. Raises ModelError, ConfigError."""

@@ -8,7 +8,13 @@ from array import array
 
 from pam_faceid.apps.protocol import Message
 from pam_faceid.core.errors import FaceIdError, ProtocolError
-from pam_faceid.core.types import Embedding, Observation, Refusal, SampleQuality
+from pam_faceid.core.types import (
+    Embedding,
+    Observation,
+    PresentationEvidence,
+    Refusal,
+    SampleQuality,
+)
 
 
 class Seen(Message, frozen=True, tag="seen"):
@@ -21,6 +27,7 @@ class Seen(Message, frozen=True, tag="seen"):
     vector: bytearray | None
     stage_ms: dict[str, float]
     origin: str
+    presentation: PresentationEvidence | None = None
 
     @classmethod
     def of(cls, observation: Observation) -> Seen:
@@ -34,6 +41,7 @@ class Seen(Message, frozen=True, tag="seen"):
             vector=None if embedding is None else bytearray(embedding.octets()),
             stage_ms=observation.stage_ms,
             origin=observation.origin,
+            presentation=observation.presentation,
         )
 
     def observation(self, *, model_id: str, dimensions: int) -> Observation:
@@ -61,6 +69,7 @@ class Seen(Message, frozen=True, tag="seen"):
             embedding=embedding,
             stage_ms=self.stage_ms,
             origin=self.origin,
+            presentation=self.presentation,
         )
 
     def wipe(self) -> None:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from pam_faceid.adapters.vault.custody import KeyCustody
     from pam_faceid.apps.order import Order
     from pam_faceid.core.adaptation import AdaptationRule
+    from pam_faceid.core.attack import AttackRule
     from pam_faceid.core.config import Config
     from pam_faceid.core.matching import How
     from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.ports import (
+        AttackDetector,
         CoverDetector,
         Embedder,
         FaceDetector,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 DETECTOR: Final = ("pnet", "rnet", "onet")
 LANDMARKS: Final = "face_mesh"
 COVER: Final = "face_cover"
+ATTACK_DETECTOR: Final = "attack_detector"
+SECOND_OPINION: Final = "minifasnet"
 THREADS: Final = 2  # of one run; nets as small as these do not divide further
 
 
@@ -122,6 +126,64 @@ def decision_rule(config: Config, manifest: Manifest) -> DecisionRule:
     )
 
 
+def asks_detector(config: Config, service: str) -> bool:
+    """Whether a PAM service wants to know of what is compared if it is bona fide.
+
+    Not in infrared, which the detector has never seen: there the camera's own light tells.
+    """
+    return config.attack_mode(service) != "off" and not config.service(service).require_ir
+
+
+def attack_rule(config: Config, manifest: Manifest, *, service: str) -> AttackRule | None:
+    """Return when a presentation passes for bona fide in a PAM service; None: nobody asks.
+
+    Raises:
+        ModelError: There is no detector.
+        ConfigError: The second opinion that is wanted was not imported.
+    """
+    from pam_faceid.core.attack import AttackRule
+    from pam_faceid.core.errors import ConfigError
+
+    if config.attack_mode(service) == "challenge":
+        raise ConfigError(
+            'mode "challenge" of [attack] asks for nothing yet', hint='set it to "passive"'
+        )
+    if not asks_detector(config, service):
+        return None
+    second = None
+    if config.attack.second_opinion:
+        specs = second_opinion_specs(config, manifest)
+        if not specs:
+            raise ConfigError(
+                "[attack] second_opinion = true, but the files of MiniFASNet were not imported",
+                hint="faceid-admin models add minifasnet FILE..., or set it to false",
+            )
+        # All that were imported give one score, so that the rule of either is that of both.
+        second = _passing(specs[0])
+    own = _passing(manifest.find(ATTACK_DETECTOR))
+    return AttackRule(threshold=own.threshold, frames=own.frames, second=second)
+
+
+def _passing(spec: ModelSpec) -> AttackRule:
+    from pam_faceid.core.attack import AttackRule
+    from pam_faceid.core.errors import ModelError
+
+    if spec.presentation is None:
+        raise ModelError(f"the manifest does not say when {spec.name} lets a presentation pass")
+    return AttackRule(threshold=spec.presentation.threshold, frames=spec.presentation.frames)
+
+
+def second_opinion_specs(config: Config, manifest: Manifest) -> tuple[ModelSpec, ...]:
+    """Return the nets of the second opinion, where it is wanted and imported."""
+    if not config.attack.second_opinion:
+        return ()
+    return tuple(
+        spec
+        for spec in manifest.model
+        if spec.presentation is not None and spec.presentation.crop == SECOND_OPINION
+    )
+
+
 def adaptation_rule(
     config: Config, manifest: Manifest, rule: DecisionRule
 ) -> AdaptationRule | None:
@@ -180,6 +242,7 @@ def order_for(
     one_shot: bool,
     recording: Sequence[Path] | None = None,
     infrared: bool = False,
+    judge: bool = False,
 ) -> Order:
     """Return what an observer is to look through, with the files of a recording open.
 
@@ -187,6 +250,7 @@ def order_for(
         one_shot: The process serves one attempt, so loading time counts more than frame time.
         recording: Files or folders to look at once, in place of the configured camera.
         infrared: Look through the infrared camera of the configuration.
+        judge: Ask the attack detector.
 
     Raises:
         CameraError: A recording cannot be opened, has too many files, or is not private enough to
@@ -209,9 +273,12 @@ def order_for(
         embedder=embedder_spec(config, manifest),
         landmarks=manifest.find(LANDMARKS),
         cover=manifest.find(COVER),
+        attack_detector=manifest.find(ATTACK_DETECTOR),
+        second_opinion=second_opinion_specs(config, manifest),
         recording=tuple(files),
         loop=recording is None,
         infrared=infrared,
+        judge=judge,
         optimise=not one_shot,
     )
 
@@ -251,6 +318,27 @@ def cover_detector(order: Order, model: bytes) -> CoverDetector:
     from pam_faceid.adapters.models.cover import OnnxCoverDetector
 
     return OnnxCoverDetector(model, optimise=order.optimise)
+
+
+def attack_detector(order: Order, model: bytes) -> AttackDetector:
+    """Load what tells a living face from a picture, from its verified bytes."""
+    from pam_faceid.adapters.models.attack_detector import OnnxAttackDetector
+
+    return OnnxAttackDetector(
+        order.attack_detector, model, threads=THREADS, optimise=order.optimise
+    )
+
+
+def second_opinion(order: Order, models: Sequence[bytes]) -> AttackDetector:
+    """Load MiniFASNet from the verified bytes of its nets."""
+    from pam_faceid.adapters.models.minifasnet import MiniFasNet
+
+    nets = [
+        (spec.presentation.scales[0], model)
+        for spec, model in zip(order.second_opinion, models, strict=True)
+        if spec.presentation is not None
+    ]
+    return MiniFasNet(nets, name=SECOND_OPINION, threads=THREADS)
 
 
 def frame_source(order: Order) -> FrameSource:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pam_faceid.core.types import FrameEvidence
 
 # No single frame may speak louder: one lucky glance between two reflections must not carry eight.
 LOUDEST: Final = 8.0
@@ -22,10 +25,12 @@ class AttackRule:
     Args:
         threshold: Fused score that it must reach.
         frames: The latest frames that are fused.
+        second: What the second opinion's scores have to reach as well; None: none is asked for.
     """
 
     threshold: float
     frames: int
+    second: AttackRule | None = None
 
 
 def fused_score(scores: Sequence[float], *, frames: int) -> float:
@@ -38,12 +43,42 @@ def fused_score(scores: Sequence[float], *, frames: int) -> float:
         scores: One a frame in which there was a face, oldest first.
 
     Returns:
-        NaN when there is no score, or one of those that count is NaN.
+        NaN when there is no score, or one of those that count is not finite.
     """
     counted = scores[-frames:]
-    if not counted or any(math.isnan(score) for score in counted):
+    if not counted or not all(map(math.isfinite, counted)):
         return math.nan
     return math.fsum(min(max(score, -LOUDEST), LOUDEST) for score in counted) / len(counted)
+
+
+def bona_fide(evidence: Sequence[FrameEvidence], rule: AttackRule) -> bool:
+    """Whether the frames that were compared pass for a bona fide presentation.
+
+    One of which nothing was said speaks against it, as does a detector that was not asked.
+    """
+    return passes(_scores(evidence), rule) and (
+        rule.second is None or passes(_second_scores(evidence), rule.second)
+    )
+
+
+def judged(evidence: Sequence[FrameEvidence], rule: AttackRule) -> float | None:
+    """Return the detector's fused score of an attempt, for the record; None when it has none."""
+    score = fused_score(_scores(evidence), frames=rule.frames)
+    return score if math.isfinite(score) else None
+
+
+def _scores(evidence: Sequence[FrameEvidence]) -> list[float]:
+    compared = [frame.presentation for frame in evidence if frame.score is not None]
+    return [_known(None if said is None else said.attack_score) for said in compared]
+
+
+def _second_scores(evidence: Sequence[FrameEvidence]) -> list[float]:
+    compared = [frame.presentation for frame in evidence if frame.score is not None]
+    return [_known(None if said is None else said.second_score) for said in compared]
+
+
+def _known(score: float | None) -> float:
+    return math.nan if score is None else score
 
 
 def passes(scores: Sequence[float], rule: AttackRule) -> bool:

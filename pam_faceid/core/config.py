@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -19,7 +19,12 @@ from pam_faceid.core.hours import parse_hours
 
 Pixels = Annotated[int, Meta(ge=1, le=16384)]
 Matcher = Literal["nearest", "centre", "fused"]
+AttackMode = Literal["off", "passive", "challenge"]
 UnitInterval = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+# "passive" once the weights are fit for it: docs/attacks.md has their rates.
+DEFAULT_ATTACK_MODE: Final[AttackMode] = "off"
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -118,6 +123,19 @@ class MatchingConfig(Section, frozen=True):
     refusing_frames: Annotated[int, Meta(ge=1, le=300)] | None = None
 
 
+class AttackConfig(Section, frozen=True):
+    """`[attack]`: is it a living face, or a picture of one. `docs/attacks.md` says what is stopped.
+
+    Args:
+        mode: "off" asks nothing, "passive" looks at the frames alone, "challenge" asks the person
+            to do something as well.
+        second_opinion: Whether MiniFASNet, whose files a sysadmin imported, has to agree.
+    """
+
+    mode: AttackMode = DEFAULT_ATTACK_MODE
+    second_opinion: bool = False
+
+
 class AttemptConfig(Section, frozen=True):
     """`[attempt]`: one authentication.
 
@@ -209,12 +227,14 @@ class ServiceConfig(Section, frozen=True):
         confirm: "enter" wants the Enter key after a match, before anything opens.
         hours: Local times at which the face may be used, as `core.hours` reads them; empty: always.
         require_ir: Look through the infrared camera of `[camera]`, or not at all.
+        attack: As `mode` of `[attack]`, for this service; empty: as there.
     """
 
     enabled: bool = True
     confirm: Literal["none", "enter"] = "none"
     hours: str = ""
     require_ir: bool = False
+    attack: Literal["", "off", "passive", "challenge"] = ""
 
 
 class DaemonConfig(Section, frozen=True):
@@ -234,6 +254,7 @@ class Config(Section, frozen=True):
     detection: DetectionConfig = DetectionConfig()
     quality: QualityConfig = QualityConfig()
     matching: MatchingConfig = MatchingConfig()
+    attack: AttackConfig = AttackConfig()
     attempt: AttemptConfig = AttemptConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
     adaptation: AdaptationConfig = AdaptationConfig()
@@ -253,6 +274,10 @@ class Config(Section, frozen=True):
             return self.services[name]
         patterns = [pattern for pattern in self.services if fnmatchcase(name, pattern)]
         return self.services[max(patterns, key=len)] if patterns else ServiceConfig()
+
+    def attack_mode(self, service: str) -> AttackMode:
+        """Return what is done about presentation attacks in a PAM service."""
+        return self.service(service).attack or self.attack.mode
 
 
 DEFAULT_TARGET_FMR = 1e-5

@@ -1,13 +1,15 @@
-"""What the mesh of a face tells: how far the eyes are open.
+"""What the mesh of a face tells: how far the eyes are open, and how the head is held.
 
 Points are numbered as MediaPipe numbers them; left and right are the person's own.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pam_faceid.core.types import FaceMesh
 
@@ -15,6 +17,7 @@ from pam_faceid.core.types import FaceMesh
 # lower lid below it.
 RIGHT_EYE: Final = (33, 133, 160, 144, 158, 153)
 LEFT_EYE: Final = (263, 362, 387, 373, 385, 380)
+FOREHEAD, CHIN = 10, 152
 
 
 def eye_opening(mesh: FaceMesh) -> float:
@@ -25,6 +28,24 @@ def eye_opening(mesh: FaceMesh) -> float:
     """
     # Not the built-in max, whose answer for NaN depends on the order.
     return float(np.fmax(_opening(mesh, RIGHT_EYE), _opening(mesh, LEFT_EYE)))
+
+
+def head_turn(mesh: FaceMesh) -> tuple[float, float]:
+    """Return yaw and pitch in degrees: positive to the person's left, and down.
+
+    Told from the depth that the model gives points far apart. Of a head that is held level pitch is
+    not quite 0, because foreheads lean back: compare it with the same person's.
+    """
+    return (
+        _lean(mesh.points[LEFT_EYE[0]] - mesh.points[RIGHT_EYE[0]]),
+        _lean(mesh.points[CHIN] - mesh.points[FOREHEAD]),
+    )
+
+
+def _lean(along: NDArray[np.float32]) -> float:
+    """Return by how many degrees a vector (3,) points away from the camera."""
+    right, down, away = (float(part) for part in along)
+    return math.degrees(math.atan2(away, math.hypot(right, down)))
 
 
 def _opening(mesh: FaceMesh, eye: tuple[int, ...]) -> float:

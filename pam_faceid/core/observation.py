@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pam_faceid.core import infrared, quality
 from pam_faceid.core.config import QualityConfig
-from pam_faceid.core.ports import CoverDetector, Embedder, FaceDetector, FaceLandmarker
-from pam_faceid.core.types import Face, Frame, Observation, Refusal, SampleQuality
+from pam_faceid.core.mesh import eye_opening, head_turn
+from pam_faceid.core.ports import (
+    AttackDetector,
+    CoverDetector,
+    Embedder,
+    FaceDetector,
+    FaceLandmarker,
+)
+from pam_faceid.core.types import (
+    Embedding,
+    Face,
+    FaceMesh,
+    Frame,
+    Observation,
+    PresentationEvidence,
+    Refusal,
+    SampleQuality,
+)
 
 
 def observe(
@@ -23,6 +41,8 @@ def observe(
     cover_detector: CoverDetector,
     limits: QualityConfig,
     clock: Callable[[], float],
+    attack_detector: AttackDetector | None = None,
+    second_opinion: AttackDetector | None = None,
 ) -> Observation:
     """Turn one frame into a probe, or say why it cannot be one.
 
@@ -32,6 +52,7 @@ def observe(
         detector, embedder, landmarker, cover_detector: The models.
         limits: The quality gate.
         clock: Seconds, for the stage times alone.
+        attack_detector, second_opinion: Asked about what is compared; None: not asked.
     """
     stages: dict[str, float] = {}
     started = clock()
@@ -42,14 +63,28 @@ def observe(
         stages[stage] = (now - started) * 1e3
         started = now
 
-    def refused(why: Refusal, measured: SampleQuality | None = None) -> Observation:
-        return Observation(index, frame.captured_at, why, measured, None, stages, frame.origin)
+    def observed(
+        refusal: Refusal | None,
+        measured: SampleQuality | None = None,
+        embedding: Embedding | None = None,
+        presentation: PresentationEvidence | None = None,
+    ) -> Observation:
+        return Observation(
+            index=index,
+            captured_at=frame.captured_at,
+            refusal=refusal,
+            quality=measured,
+            embedding=embedding,
+            stage_ms=stages,
+            origin=frame.origin,
+            presentation=presentation,
+        )
 
     faces = detector.detect(frame.pixels)
     lap("detect")
     presence = quality.one_face(faces, limits)
     if presence is not None:
-        return refused(presence)
+        return observed(presence)
     face = faces[0]
     crop = embedder.crop(frame.pixels, face)
     measured = quality.assess(face, crop)
@@ -59,8 +94,9 @@ def observe(
         light = infrared.active_light(frame.pixels, frame.ambient, face)
         refusal = None if infrared.judge(light) is None else Refusal.UNLIKE_A_HEAD
         lap("infrared")
+    mesh = None
     if refusal is None:
-        refusal = hidden(
+        refusal, mesh = hidden(
             frame.pixels,
             face,
             landmarker=landmarker,
@@ -69,10 +105,37 @@ def observe(
         )
         lap("look")
     if refusal is not None:
-        return refused(refusal, measured)
+        return observed(refusal, measured, presentation=presented(face, mesh))
     embedding = embedder.embed(crop)
     lap("embed")
-    return Observation(index, frame.captured_at, None, measured, embedding, stages, frame.origin)
+    scores = [
+        None if asked is None else float(asked.score(frame.pixels, face))
+        for asked in (attack_detector, second_opinion)
+    ]
+    if attack_detector is not None:
+        lap("attack")
+    return observed(
+        None,
+        measured,
+        embedding,
+        replace(presented(face, mesh), attack_score=scores[0], second_score=scores[1]),
+    )
+
+
+def presented(face: Face, mesh: FaceMesh | None) -> PresentationEvidence:
+    """Say where a face is, and what its mesh tells, where there is one."""
+    left, top, right, bottom = (float(edge) for edge in face.box)
+    told = (None, None, None) if mesh is None else (eye_opening(mesh), *head_turn(mesh))
+    # A mesh that fell together tells nothing.
+    aspect, yaw, pitch = (n if n is not None and math.isfinite(n) else None for n in told)
+    return PresentationEvidence(
+        x_px=(left + right) / 2,
+        y_px=(top + bottom) / 2,
+        size_px=face.size_px,
+        eye_aspect=aspect,
+        yaw_degrees=yaw,
+        pitch_degrees=pitch,
+    )
 
 
 def seen_badly(
@@ -101,12 +164,17 @@ def hidden(
     landmarker: FaceLandmarker,
     cover_detector: CoverDetector,
     limits: QualityConfig,
-) -> Refusal | None:
+) -> tuple[Refusal | None, FaceMesh | None]:
     """Say what of a face that is seen well cannot be seen, or None: what a model has to tell.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
+
+    Returns:
+        The refusal, and the mesh where one was laid.
     """
-    return quality.covered(
-        cover_detector.covered(pixels, face), limits=limits
-    ) or quality.closed_eyes(landmarker.locate(pixels, face), limits=limits)
+    refusal = quality.covered(cover_detector.covered(pixels, face), limits=limits)
+    if refusal is not None:
+        return refusal, None
+    mesh = landmarker.locate(pixels, face)
+    return quality.closed_eyes(mesh, limits=limits), mesh

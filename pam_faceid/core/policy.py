@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pam_faceid.core.ageing import Due, password_due
+from pam_faceid.core.attack import AttackRule, bona_fide, judged
 from pam_faceid.core.errors import StateError
 from pam_faceid.core.evidence import GIVEN_UP, HIGHEST, EvidenceModel, weigh
 from pam_faceid.core.facts import ROOT, Reason, Refused
 from pam_faceid.core.hours import parse_hours
 from pam_faceid.core.lockout import locked_out
-from pam_faceid.core.types import FrameEvidence, Outcome, Verdict
+from pam_faceid.core.types import FrameEvidence, Outcome, Refusal, Verdict
 
 if TYPE_CHECKING:
     from pam_faceid.core.config import Config
@@ -43,6 +44,7 @@ class DecisionRule:
         refusing_frames: Compared frames after which a non-match is final at the latest.
         model: What scores over frames look like; None where that was not measured.
         patient: Whether a non-match waits for `refusing_frames`, whatever the evidence says.
+        attack: When the presentation passes for bona fide; None where nobody asks.
     """
 
     threshold: float
@@ -50,6 +52,7 @@ class DecisionRule:
     refusing_frames: int
     model: EvidenceModel | None = None
     patient: bool = False
+    attack: AttackRule | None = None
 
 
 def admit(request: Request, config: Config, facts: Facts, *, ladder: Ladder) -> Refused | None:
@@ -162,14 +165,17 @@ def decide(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Verdict | N
     """Judge the evidence so far; None while more frames could still decide it.
 
     Called after each frame. It is enough when the latest frames in a row reach the threshold and,
-    where there is a model of the scores, all frames together say as much as one at the threshold.
+    where there is a model of the scores, all frames together say as much as one at the threshold;
+    and the presentation passes for bona fide, where that is asked. Who does not pass yet is looked
+    at further.
     It cannot become enough when too few frames are left, or the owner would have been seen by now.
     """
     scores = [frame.score for frame in evidence if frame.score is not None]
-    if _enough(scores, rule):
+    passed = rule.attack is None or bona_fide(evidence, rule.attack)
+    if passed and _enough(scores, rule):
         return _verdict(Outcome.MATCH, evidence, rule)
     if _cannot_become_enough(scores, rule):
-        return _verdict(Outcome.NON_MATCH, evidence, rule)
+        return _verdict(_refused_as(evidence, rule), evidence, rule)
     return None
 
 
@@ -205,9 +211,22 @@ def conclude(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Verdict:
     verdict = decide(evidence, rule)
     if verdict is not None:
         return verdict
-    compared = any(frame.score is not None for frame in evidence)
-    outcome = Outcome.NON_MATCH if compared else Outcome.FAILURE_TO_ACQUIRE
-    return _verdict(outcome, evidence, rule)
+    return _verdict(_refused_as(evidence, rule), evidence, rule)
+
+
+def _refused_as(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Outcome:
+    """Say what an attempt without a match was.
+
+    An attack, if the face alone would have matched; or if more samples were unlike a head in
+    infrared light than could be compared. The person is told no more than of a non-match.
+    """
+    scores = [frame.score for frame in evidence if frame.score is not None]
+    unlike = sum(frame.refusal is Refusal.UNLIKE_A_HEAD for frame in evidence)
+    if unlike > len(scores) or any(
+        _enough(scores[:end], rule) for end in range(rule.agreeing_frames, len(scores) + 1)
+    ):
+        return Outcome.PRESENTATION_ATTACK
+    return Outcome.NON_MATCH if scores else Outcome.FAILURE_TO_ACQUIRE
 
 
 def _verdict(outcome: Outcome, evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Verdict:
@@ -220,4 +239,5 @@ def _verdict(outcome: Outcome, evidence: Sequence[FrameEvidence], rule: Decision
         frames=len(evidence),
         compared=len(scores),
         advice=refusals.most_common(1)[0][0] if refusals else None,
+        attack_score=None if rule.attack is None else judged(evidence, rule.attack),
     )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 UNIT_NORM_TOLERANCE: Final = 1e-3
 
+LARGEST_EVIDENCE: Final = 100_000.0  # px, degrees, log-odds: of none of them is there more
+
 DEFAULT_LOOK: Final = "default"  # of a person who was enrolled without naming one
 MAX_LOOK_NAME: Final = 32
 
@@ -197,6 +199,44 @@ class SampleQuality:
     contrast: float
 
 
+@dataclass(frozen=True, slots=True)
+class PresentationEvidence:
+    """What one frame with one face says of how it is presented: by its person, or by a picture.
+
+    Measured where pixels are; judged by `core.attack` and `core.policy`, where there are none. What
+    was not measured is None, and counts for nobody.
+
+    Args:
+        x_px, y_px, size_px: Middle of the face box, and its longer side.
+        attack_score: The detector's log-odds that the presentation is bona fide.
+        second_score: The same from the second opinion.
+        relief: Log-odds, from how points moved since the attempt began, that they are of a solid.
+        eye_aspect: Height over width of the eye that is further open.
+        yaw_degrees: Turn of the head; positive to the person's left, as `SampleQuality.yaw`.
+        pitch_degrees: Nod; positive looks down.
+
+    Raises:
+        FaceIdError: A number is not finite, or larger than any of its kind.
+    """
+
+    x_px: float
+    y_px: float
+    size_px: float
+    attack_score: float | None = None
+    second_score: float | None = None
+    relief: float | None = None
+    eye_aspect: float | None = None
+    yaw_degrees: float | None = None
+    pitch_degrees: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            number = getattr(self, name)
+            # Written so that NaN is refused.
+            if number is not None and not abs(number) <= LARGEST_EVIDENCE:
+                raise FaceIdError(f"{name} = {number} is no evidence of a presentation")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
     """What the pixel side makes of one frame: a refusal, or a probe. Holds no pixels.
@@ -207,8 +247,9 @@ class Observation:
         refusal: Why the sample cannot be compared; None exactly when `embedding` is there.
         quality: Measured when one face was found, else None.
         embedding: The probe.
-        stage_ms: Milliseconds that each stage took: capture, detect, align, look, embed.
+        stage_ms: Milliseconds that each stage took: capture, detect, align, look, embed, attack.
         origin: The frame's origin.
+        presentation: Of the one face, else None; there with refusals of that face, too.
     """
 
     index: int
@@ -218,6 +259,7 @@ class Observation:
     embedding: Embedding | None
     stage_ms: dict[str, float]
     origin: str = ""
+    presentation: PresentationEvidence | None = None
 
     def __post_init__(self) -> None:
         if (self.refusal is None) != (self.embedding is not None):
@@ -288,11 +330,13 @@ class FrameEvidence:
         index: The frame's number.
         score: Comparison score, cosine, -1 to 1; None when the sample was refused.
         refusal: Why there is no score.
+        presentation: As in the observation.
     """
 
     index: int
     score: float | None
     refusal: Refusal | None
+    presentation: PresentationEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +350,7 @@ class Verdict:
         frames: Frames observed.
         compared: Frames compared.
         advice: The refusal seen most often, None when none was.
+        attack_score: Fused log-odds that the presentation is bona fide, None when nobody asked.
     """
 
     outcome: Outcome
@@ -314,6 +359,7 @@ class Verdict:
     frames: int
     compared: int
     advice: Refusal | None = None
+    attack_score: float | None = None
 
     def __bool__(self) -> bool:
         raise TypeError("a verdict is not a truth value: write `verdict.outcome is Outcome.MATCH`")

@@ -72,7 +72,7 @@ def _weigh(
     score = None
     if observation.embedding is not None:
         score = helped_score(observation.embedding, template, matcher, help_)
-    return FrameEvidence(observation.index, score, observation.refusal)
+    return FrameEvidence(observation.index, score, observation.refusal, observation.presentation)
 
 
 def helped_score(

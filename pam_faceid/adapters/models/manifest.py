@@ -7,6 +7,7 @@ only root can write.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import stat
 from pathlib import Path
@@ -96,6 +97,8 @@ class Presentation(Record, frozen=True):
         side: Of each crop once resized, px.
         threshold: Fused score that a bona fide presentation reaches, as `core.attack` fuses.
         frames: The latest frames that are fused.
+        data: What the threshold was measured on, and with which rates.
+        date: When, ISO 8601.
     """
 
     scales: tuple[float, ...]
@@ -103,6 +106,8 @@ class Presentation(Record, frozen=True):
     threshold: float
     frames: Count
     crop: Literal["square", "minifasnet"] = "square"
+    data: str = ""
+    date: str = ""
 
 
 class ModelSpec(Record, frozen=True):
@@ -254,6 +259,14 @@ def _check(specs: tuple[ModelSpec, ...] | list[ModelSpec], *, origin: str) -> No
         seen.add(spec.name)
         if spec.kind == "embedder" and not (spec.input and spec.dimensions):
             raise ModelError(f"{origin}: embedder {spec.name!r} needs input and dimensions")
+        if spec.kind == "attack_detector" and not (
+            spec.presentation
+            and spec.presentation.scales
+            and math.isfinite(spec.presentation.threshold)
+        ):
+            raise ModelError(
+                f"{origin}: attack detector {spec.name!r} needs scales and a threshold"
+            )
         if spec.input and spec.needs_depth is not (spec.input.crop == "arcface_relief"):
             raise ModelError(f"{origin}: {spec.name!r}: crop arcface_relief goes with colour rgbd")
 
