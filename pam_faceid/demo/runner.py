@@ -1,7 +1,8 @@
 """`faceid-admin demo`: enrol one portrait, let it in, refuse another, fall back to the password.
 
 All through the real parts: `faceid-admin add-user`, libpam, pam_python, the hook, the worker, the
-models and the vault. Only the camera is a recording.
+models and the vault. Only the camera is a recording, and what it shows are prints of photographs:
+so attack detection is off, until the last step switches it on and has the same print refused.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ from typing import Final
 
 import click
 
-from pam_faceid.apps.admin.output import table
+from pam_faceid.apps.admin.output import paragraph, table
 from pam_faceid.core.types import Outcome
-from pam_faceid.demo.camera import record_moving
+from pam_faceid.demo.camera import record_print
 from pam_faceid.demo.stage import Login, Stage, set_up
 from pam_faceid.layout import Layout
 
 PORTRAITS: Final = Path(__file__).resolve().parent / "portraits"
-ENROLLED: Final = "collins"
-STRANGER: Final = "hopper"
+ENROLLED: Final = "hopper"
+STRANGER: Final = "collins"
+TRUTH: Final = (
+    "No person is before this camera: it is a recording, and shows prints of two public-domain "
+    "photographs. So attack detection is off, as nobody should have it, until the last step "
+    "switches it on. Real PAM decides."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def run_demo(layout: Layout) -> int:
     Raises:
         FaceIdError: The stage cannot be set up.
     """
-    click.echo("Two public-domain portraits move before a recorded camera; real PAM decides.")
+    click.echo(paragraph(TRUTH, lead="", indent=""))
     with set_up(layout) as stage:
         steps = _play(stage)
     table(
@@ -89,12 +95,12 @@ def _play(stage: Stage) -> list[Step]:
     recordings.mkdir()
     portrait = PORTRAITS / f"{ENROLLED}.jpg"
     enrolled, stranger = (recordings / name for name in ("enrolled.avi", "stranger.avi"))
-    record_moving(portrait, enrolled, phase=math.pi / 7)
-    record_moving(PORTRAITS / f"{STRANGER}.jpg", stranger, phase=0.0)
+    record_print(portrait, enrolled, phase=math.pi / 7)
+    record_print(PORTRAITS / f"{STRANGER}.jpg", stranger, phase=0.0)
     wrong = secrets.token_urlsafe(8)
 
     match, non_match = Outcome.MATCH.value, Outcome.NON_MATCH.value
-    no_camera = Outcome.FAILURE_TO_ACQUIRE.value
+    no_camera, attack = Outcome.FAILURE_TO_ACQUIRE.value, Outcome.PRESENTATION_ATTACK.value
     stage.show(enrolled)
     steps = [_enrol(stage, portrait)]
     steps.append(_step("enrolled face", f"{match}, in", stage.log_in(wrong)))
@@ -116,6 +122,14 @@ def _play(stage: Stage) -> list[Step]:
         _step(
             "no camera, right password",
             f"{no_camera}, password, in",
+            stage.log_in(stage.password),
+        )
+    )
+    stage.show(enrolled, attack_mode="passive")
+    steps.append(
+        _step(
+            "same print, attack detection on, right password",
+            f"{attack}, password, in",
             stage.log_in(stage.password),
         )
     )

@@ -27,6 +27,7 @@ from pam_faceid.adapters.audit.lines import parse_line
 from pam_faceid.adapters.clock import BOOT_ID
 from pam_faceid.adapters.pam_stack import HOOK, PYTHON_MODULE
 from pam_faceid.adapters.vault.keys import create_key_file
+from pam_faceid.core.config import AttackMode
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.layout import PROGRAM_DIR, SERVICE_USER, Layout
 
@@ -70,9 +71,12 @@ class Stage:
     user: str
     password: str
 
-    def show(self, recording: Path) -> None:
+    def show(self, recording: Path, *, attack_mode: AttackMode = "off") -> None:
         """Put a recording before the camera; a missing one is a camera that cannot be opened."""
-        self.layout.config_file.write_text(f"[camera]\nrecording = {json.dumps(str(recording))}\n")
+        self.layout.config_file.write_text(
+            f"[camera]\nrecording = {json.dumps(str(recording))}\n"
+            f"[attack]\nmode = {json.dumps(attack_mode)}\n"
+        )
 
     def enrol(self, recording: Path) -> subprocess.CompletedProcess[str]:
         """Run `faceid-admin add-user` for the account."""

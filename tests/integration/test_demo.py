@@ -43,7 +43,7 @@ def test_the_demo_ends_as_expected_and_leaves_nothing(machine: Machine) -> None:
     output, _ = running.communicate(timeout=120)
 
     assert running.returncode == 0, output
-    assert "All 5 steps ended as expected" in output
+    assert "All 6 steps ended as expected" in output
     assert traces() == before
 
 

@@ -36,12 +36,12 @@ import sys
 from pathlib import Path
 import cv2
 import numpy as np
-from pam_faceid.demo.camera import record_moving
+from pam_faceid.demo.camera import record_print
 portraits, folder = map(Path, sys.argv[1:])
 wall = folder / "wall.png"
 cv2.imwrite(str(wall), np.full((480, 640, 3), 120, np.uint8))
 for still in (portraits / "collins.jpg", portraits / "hopper.jpg", wall):
-    record_moving(still, folder / f"{still.stem}.avi", phase=1.0)
+    record_print(still, folder / f"{still.stem}.avi", phase=1.0)
 """
 
 
@@ -75,7 +75,7 @@ class Bed:
 
     def show(self, who: str) -> None:
         """Put somebody before the camera; "wall" is nobody."""
-        self.configure(f'[camera]\nrecording = "{RECORDINGS / who}.avi"\n')
+        self.configure(f'[camera]\nrecording = "{RECORDINGS / who}.avi"\n[attack]\nmode = "off"\n')
 
     def configure(self, text: str) -> None:
         """Write the configuration and have a running daemon read it."""
