@@ -108,7 +108,7 @@ class Service:
         with attempt.gathered as gathered:
             with cleanup:
                 outcome = attempt.outcome()
-                channel.send(Ended(outcome.value))
+                channel.send(Ended(_told(outcome).value))
             # Nobody looks any more, and nobody waits.
             self.adapting.ended(gathered, outcome)
 
@@ -140,6 +140,14 @@ class Service:
         if person.is_enrolled():
             store.replace(request.user, lockout.password_used(person.now()))
         return NOTED
+
+
+def _told(outcome: Outcome) -> Outcome:
+    """Return what the client hears, which may be a program of the person's.
+
+    Who holds up a picture shall not hear that it is of the right face.
+    """
+    return Outcome.NON_MATCH if outcome is Outcome.PRESENTATION_ATTACK else outcome
 
 
 class Attempt:
@@ -392,8 +400,8 @@ class Attempt:
         self._facts["threshold"] = round(verdict.threshold, 4)
         if verdict.best_score is not None:
             self._facts["best_score"] = round(verdict.best_score, 4)
-        if verdict.attack_score is not None:
-            self._facts["attack_score"] = round(verdict.attack_score, 4)
+        if verdict.bona_fide is not None:
+            self._facts["presentation"] = "bona_fide" if verdict.bona_fide else "attack"
         if verdict.advice is not None:
             self._facts["refused_samples"] = verdict.advice.value
 

@@ -240,4 +240,5 @@ def _verdict(outcome: Outcome, evidence: Sequence[FrameEvidence], rule: Decision
         compared=len(scores),
         advice=refusals.most_common(1)[0][0] if refusals else None,
         attack_score=None if rule.attack is None else judged(evidence, rule.attack),
+        bona_fide=bona_fide(evidence, rule.attack) if rule.attack is not None and scores else None,
     )

@@ -350,7 +350,8 @@ class Verdict:
         frames: Frames observed.
         compared: Frames compared.
         advice: The refusal seen most often, None when none was.
-        attack_score: Fused log-odds that the presentation is bona fide, None when nobody asked.
+        attack_score: Fused log-odds that the presentation is bona fide, None when it has none.
+        bona_fide: Whether the presentation passes, None when nobody asked or nothing was compared.
     """
 
     outcome: Outcome
@@ -360,6 +361,7 @@ class Verdict:
     compared: int
     advice: Refusal | None = None
     attack_score: float | None = None
+    bona_fide: bool | None = None
 
     def __bool__(self) -> bool:
         raise TypeError("a verdict is not a truth value: write `verdict.outcome is Outcome.MATCH`")

@@ -348,6 +348,14 @@ def test_syslog_gets_the_same_line(path: Path) -> None:
     assert message == b"<86>pam_faceid[%d]: " % os.getpid() + path.read_bytes().rstrip()
 
 
+def test_a_picture_of_the_right_face_is_a_non_match_in_the_journal(path: Path) -> None:
+    """Whoever reads there that it was an attack knows that the face would have matched."""
+    message = sent_to_the_journal(path, outcome="presentation_attack", presentation="attack")
+    assert b" outcome=presentation_attack presentation=attack" in path.read_bytes()
+    assert b" outcome=non_match" in message
+    assert b"attack" not in message
+
+
 def test_how_near_it_came_is_not_in_the_journal(path: Path) -> None:
     message = sent_to_the_journal(path, outcome="non_match", best_score=0.45, threshold=0.47)
     assert b" closeness=near" in path.read_bytes()

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pam_faceid.apps.adapting import MOST_SAMPLES, Gathered
+from pam_faceid.apps.adapting import MOST_SAMPLES, Adapting, Gathered
 from pam_faceid.apps.near_misses import MOST_NEAR_MISSES, NearMisses
 from pam_faceid.apps.protocol import LetIn, Peer
-from pam_faceid.core.types import Embedding, Observation, SampleQuality
+from pam_faceid.apps.settings import Settings
+from pam_faceid.core.types import Embedding, Observation, Outcome, SampleQuality
+from pam_faceid.layout import Layout
 
 QUALITY = SampleQuality(200.0, 0.0, 0.0, 0.0, 100.0, 120.0, 50.0)
 LET_IN = LetIn("alice", "sudo")
@@ -146,3 +148,23 @@ def test_an_attempt_keeps_its_latest_samples_and_copies_them(peer: Peer) -> None
     unwanted = Gathered("alice", "sudo", peer)
     unwanted.see(seen())
     assert not unwanted.samples
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NON_MATCH, Outcome.PRESENTATION_ATTACK])
+def test_an_attack_teaches_nothing(
+    peer: Peer, tmp_path: Path, models_dir: Path, outcome: Outcome
+) -> None:
+    """The password that follows confirms a face that came near, and no picture of one."""
+    layout = Layout(tmp_path)
+    layout.models.parent.mkdir(parents=True)
+    layout.models.symlink_to(models_dir)
+    layout.config_dir.mkdir(parents=True)
+    layout.config_file.write_text("[adaptation]\nafter_password = true\n")
+    misses, made = NearMisses(), gathered(peer)
+    made.best_score = 0.99
+    with made:
+        Adapting(layout, settings=lambda: Settings(layout), near_misses=misses).ended(made, outcome)
+    taken = misses.take(LET_IN, peer)
+    assert (taken is not None) is (outcome is Outcome.NON_MATCH)
+    if taken is not None:
+        taken.wipe()

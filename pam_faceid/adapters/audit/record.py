@@ -27,12 +27,15 @@ ORDER: Final = (
     "frames",
     "compared",
     "closeness",
+    "attack_mode",
+    "presentation",
     "refused_samples",
     "camera",
     "recording",
     "allow_virtual",
     "embedder",
     "detector",
+    "attack_detector",
     "adapted",
     "origin",
     "references",
@@ -42,10 +45,12 @@ ORDER: Final = (
     "align_ms",
     "look_ms",
     "embed_ms",
+    "attack_ms",
     "first_probe_ms",
     "error",
 )
-ROOT_ONLY: Final = frozenset({"closeness"})
+ROOT_ONLY: Final = frozenset({"closeness", "presentation"})
+ATTACK, NON_MATCH = "presentation_attack", "non_match"
 MOST_FIELDS: Final = 40
 NEAR: Final = 0.75  # of the threshold: about one stranger in a thousand comes this near
 _PLACES: Final = {name: place for place, name in enumerate(ORDER)}
@@ -87,8 +92,11 @@ def describe(event: str, fields: Mapping[str, Field], *, seconds: float) -> dict
 
 
 def for_journal(pairs: Mapping[str, str]) -> dict[str, str]:
-    """Return what others than root may see."""
-    return {name: value for name, value in pairs.items() if name not in ROOT_ONLY}
+    """Return what others than root may see: not that a face which was refused had matched."""
+    shown = {name: value for name, value in pairs.items() if name not in ROOT_ONLY}
+    if shown.get("outcome") == ATTACK:
+        shown["outcome"] = NON_MATCH
+    return shown
 
 
 def closeness(best_score: float, threshold: float) -> str:

@@ -50,6 +50,7 @@ _UNITS: Final = (
 _AUDIT_KEYS: Final = (
     *("time", "event", "user", "service", "outcome", "reason", "frames", "compared"),
     *("refused_samples", "camera", "recording", "embedder", "detector", "error", "left_out"),
+    *("attack_mode", "attack_detector"),
 )
 # As long as 16 bytes in hexadecimal or 18 in base64; no word of ours is.
 _SECRET: Final = re.compile(r"(?<![A-Za-z0-9+/])(?:[0-9A-Fa-f]{24,}|[A-Za-z0-9+/]{40,}={0,2})")
