@@ -139,19 +139,21 @@ def open_observer(
     *,
     recording: Sequence[Path] | None = None,
     infrared: bool = False,
+    judge: bool = False,
 ) -> Iterator[Sight]:
     """Look with an observer of one's own, for a long run.
 
     Args:
         recording: Files or folders to look at once; None for the configured camera.
         infrared: Look through the infrared camera.
+        judge: Ask the attack detector.
     """
     from pam_faceid.adapters.models.manifest import load_manifests
     from pam_faceid.apps import wiring
 
     manifest = load_manifests(layout)
     order = wiring.order_for(
-        config, manifest, one_shot=False, recording=recording, infrared=infrared
+        config, manifest, one_shot=False, recording=recording, infrared=infrared, judge=judge
     )
     with one_look(order) as sight:
         yield sight

@@ -134,8 +134,14 @@ def asks_detector(config: Config, service: str) -> bool:
     return config.attack_mode(service) != "off" and not config.service(service).require_ir
 
 
-def attack_rule(config: Config, manifest: Manifest, *, service: str) -> AttackRule | None:
+def attack_rule(
+    config: Config, manifest: Manifest, *, service: str, infrared: bool = False
+) -> AttackRule | None:
     """Return when a presentation passes for bona fide in a PAM service; None: nobody asks.
+
+    Args:
+        service: Its name; empty for what is none, such as `faceid-admin verify`.
+        infrared: It is looked at in infrared, whatever the service wants.
 
     Raises:
         ModelError: There is no detector.
@@ -148,7 +154,7 @@ def attack_rule(config: Config, manifest: Manifest, *, service: str) -> AttackRu
         raise ConfigError(
             'mode "challenge" of [attack] asks for nothing yet', hint='set it to "passive"'
         )
-    if not asks_detector(config, service):
+    if infrared or not asks_detector(config, service):
         return None
     second = None
     if config.attack.second_opinion:
@@ -324,9 +330,8 @@ def attack_detector(order: Order, model: bytes) -> AttackDetector:
     """Load what tells a living face from a picture, from its verified bytes."""
     from pam_faceid.adapters.models.attack_detector import OnnxAttackDetector
 
-    return OnnxAttackDetector(
-        order.attack_detector, model, threads=THREADS, optimise=order.optimise
-    )
+    # One thread, as for the mesh.
+    return OnnxAttackDetector(order.attack_detector, model, threads=1, optimise=order.optimise)
 
 
 def second_opinion(order: Order, models: Sequence[bytes]) -> AttackDetector:
@@ -338,7 +343,7 @@ def second_opinion(order: Order, models: Sequence[bytes]) -> AttackDetector:
         for spec, model in zip(order.second_opinion, models, strict=True)
         if spec.presentation is not None
     ]
-    return MiniFasNet(nets, name=SECOND_OPINION, threads=THREADS)
+    return MiniFasNet(nets, name=SECOND_OPINION, threads=1)
 
 
 def frame_source(order: Order) -> FrameSource:

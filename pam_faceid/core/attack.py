@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pam_faceid.core.types import FrameEvidence
+    from pam_faceid.core.types import FrameEvidence, PresentationEvidence
 
 # No single frame may speak louder: one lucky glance between two reflections must not carry eight.
 LOUDEST: Final = 8.0
@@ -56,25 +56,36 @@ def bona_fide(evidence: Sequence[FrameEvidence], rule: AttackRule) -> bool:
 
     One of which nothing was said speaks against it, as does a detector that was not asked.
     """
-    return passes(_scores(evidence), rule) and (
-        rule.second is None or passes(_second_scores(evidence), rule.second)
+    return presented_live(_compared(evidence), rule)
+
+
+def presented_live(presentations: Sequence[PresentationEvidence | None], rule: AttackRule) -> bool:
+    """Whether faces that were seen one after the other pass for bona fide.
+
+    Args:
+        presentations: What was said of each, oldest first; None: nothing.
+    """
+    return passes(_own_scores(presentations), rule) and (
+        rule.second is None or passes(_second_scores(presentations), rule.second)
     )
 
 
 def judged(evidence: Sequence[FrameEvidence], rule: AttackRule) -> float | None:
     """Return the detector's fused score of an attempt, for the record; None when it has none."""
-    score = fused_score(_scores(evidence), frames=rule.frames)
+    score = fused_score(_own_scores(_compared(evidence)), frames=rule.frames)
     return score if math.isfinite(score) else None
 
 
-def _scores(evidence: Sequence[FrameEvidence]) -> list[float]:
-    compared = [frame.presentation for frame in evidence if frame.score is not None]
-    return [_known(None if said is None else said.attack_score) for said in compared]
+def _compared(evidence: Sequence[FrameEvidence]) -> list[PresentationEvidence | None]:
+    return [frame.presentation for frame in evidence if frame.score is not None]
 
 
-def _second_scores(evidence: Sequence[FrameEvidence]) -> list[float]:
-    compared = [frame.presentation for frame in evidence if frame.score is not None]
-    return [_known(None if said is None else said.second_score) for said in compared]
+def _own_scores(presentations: Sequence[PresentationEvidence | None]) -> list[float]:
+    return [_known(None if said is None else said.attack_score) for said in presentations]
+
+
+def _second_scores(presentations: Sequence[PresentationEvidence | None]) -> list[float]:
+    return [_known(None if said is None else said.second_score) for said in presentations]
 
 
 def _known(score: float | None) -> float:

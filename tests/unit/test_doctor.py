@@ -35,7 +35,7 @@ def layout(tmp_path: Path, models_dir: Path) -> Layout:
         models_dir / "manifest.toml",
     ]:
         shutil.copyfile(file, found.models / file.name)
-    found.config_file.write_text("[matching]\nthreshold = 0.5\n")
+    found.config_file.write_text('[matching]\nthreshold = 0.5\n[attack]\nmode = "passive"\n')
     create_key_file(found.key_file)
     for name in (pam_stack.PYTHON_MODULE, pam_stack.HOOK):
         path = tmp_path / name.lstrip("/")
@@ -130,6 +130,52 @@ def test_an_altered_model_is_named(layout: Layout) -> None:
     found = worst(layout, "models")
     assert found.state is State.FAIL
     assert "model rnet was altered" in found.what
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ('[attack]\nmode = "off"\n', "every service that does not say otherwise"),
+        ('[attack]\nmode = "passive"\n[services.sudo]\nattack = "off"\n', "in sudo:"),
+    ],
+)
+def test_attack_detection_that_is_off_is_said_loudly(
+    layout: Layout, settings: str, where: str
+) -> None:
+    layout.config_file.write_text(settings)
+
+    found = worst(layout, "attacks")
+    assert found.state is State.WARN
+    assert "ATTACK DETECTION IS OFF" in found.what
+    assert where in found.what
+    assert 'mode = "passive"' in found.cure
+
+
+@pytest.mark.parametrize("how", ["missing", "altered"])
+def test_a_detector_that_cannot_be_asked_is_a_failure_and_says_what_it_means(
+    layout: Layout, how: str
+) -> None:
+    model = layout.models / "attack_detector.onnx"
+    if how == "missing":
+        model.unlink()
+    else:
+        model.write_bytes(model.read_bytes()[:-1] + b"?")
+
+    found = worst(layout, "attacks")
+    assert found.state is State.FAIL
+    assert str(model) in found.what
+    assert "the password does" in found.what
+    layout.config_file.write_text('[attack]\nmode = "off"\n')
+    assert worst(layout, "attacks").state is State.WARN, "nobody asks it"
+
+
+def test_a_second_opinion_that_was_not_imported_is_a_failure(layout: Layout) -> None:
+    layout.config_file.write_text('[attack]\nmode = "passive"\nsecond_opinion = true\n')
+
+    found = worst(layout, "attacks")
+    assert found.state is State.FAIL
+    assert "not imported" in found.what
+    assert "models add minifasnet" in found.cure
 
 
 def test_a_key_that_others_can_read_is_found(layout: Layout) -> None:

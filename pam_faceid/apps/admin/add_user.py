@@ -164,8 +164,16 @@ def _sample(admin: Admin, wish: _Wish, config: Config, manifest: Manifest) -> Sa
 
     wanted = wish.references
     watched = structs.replace(config, quality=stricter(config.quality))
+    # Files are root's word for whom they show; before a camera somebody may hold up a picture.
+    attack = None
+    if wish.paths is None:
+        attack = wiring.attack_rule(config, manifest, service="", infrared=wish.infrared)
     with open_observer(
-        watched, admin.layout, recording=wish.paths, infrared=wish.infrared
+        watched,
+        admin.layout,
+        recording=wish.paths,
+        infrared=wish.infrared,
+        judge=attack is not None,
     ) as observer:
         # Before anybody has to hold still for a template that could not be sealed.
         wipe(key_provider(admin.layout).key())
@@ -183,7 +191,7 @@ def _sample(admin: Admin, wish: _Wish, config: Config, manifest: Manifest) -> Sa
             agreement=agreement_of(config, manifest, one_sitting=wish.paths is None),
             guidance=guidance,
         )
-        return take_samples(enroller, observer, config, guidance, quiet=wish.quiet)
+        return take_samples(enroller, observer, config, guidance, attack=attack, quiet=wish.quiet)
 
 
 def _store(

@@ -13,6 +13,7 @@ from pam_faceid.apps.admin.output import as_json, facts
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.models.manifest import Manifest
+    from pam_faceid.core.attack import AttackRule
     from pam_faceid.core.config import Config
     from pam_faceid.core.matching import RateAt
 
@@ -26,14 +27,17 @@ def config() -> None:
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
 @pass_admin
 def check(admin: Admin, *, json_wanted: bool) -> None:
-    """Say whether the configuration is valid and its embedder is installed."""
+    """Say whether the configuration is valid and the models that it names are installed."""
     settings, manifest = _load(admin)
     threshold = _operating_point(settings, manifest).threshold
+    _presentations(settings, manifest)
     if json_wanted:
         as_json({"file": str(admin.layout.config_file), "valid": True, "threshold": threshold})
         return
     click.echo(f"{admin.layout.config_file}: valid; the match threshold is {threshold:.4f}")
     warn_of_stand_in(settings)
+    if settings.attack.mode == "off":
+        click.echo('! [attack] mode = "off": a picture of a face may open a login', err=True)
 
 
 @config.command()
@@ -96,12 +100,40 @@ def show(admin: Admin, *, json_wanted: bool) -> None:
         {
             "match threshold": f"{point.threshold:.4f}, a cosine of {settings.matching.embedder}",
             "false match rate": _rate(point.fmr),
+            **_presentations(settings, manifest),
             **{
                 f"with {matcher}": f"{other.threshold:.4f}: {_figures(other.fmr)}"
                 for matcher, other in others.items()
                 if matcher != settings.matching.matcher
             },
         }
+    )
+
+
+def _presentations(settings: Config, manifest: Manifest) -> dict[str, str]:
+    """Say what is done about presentation attacks, for each service that has it otherwise.
+
+    Raises:
+        ConfigError, ModelError: What is wanted cannot be done.
+    """
+    from pam_faceid.apps import wiring
+
+    usual = _rule_of(wiring.attack_rule(settings, manifest, service=""))
+    told = {"attacks": usual}
+    for name in settings.services:
+        own = _rule_of(wiring.attack_rule(settings, manifest, service=name))
+        if own != usual:
+            told[f"attacks, {name}"] = own
+    return told
+
+
+def _rule_of(rule: AttackRule | None) -> str:
+    if rule is None:
+        return "no detector is asked"
+    second = "" if rule.second is None else "; MiniFASNet has to agree"
+    return (
+        f"at least {rule.threshold:.2f} log-odds that it is bona fide, over the latest "
+        f"{rule.frames} frames{second}"
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,8 @@ import click
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.looking import watch
 from pam_faceid.apps.admin.output import guide, guide_poses
-from pam_faceid.core.errors import CameraError
+from pam_faceid.core.attack import AttackRule, presented_live
+from pam_faceid.core.errors import CameraError, EnrolmentError
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.models.manifest import Manifest
@@ -24,13 +25,18 @@ if TYPE_CHECKING:
     from pam_faceid.core.enrolment import Enroller, Refused, Taken
     from pam_faceid.core.guidance import Guidance
     from pam_faceid.core.one_person import Agreement
-    from pam_faceid.core.types import ReferenceTemplate
+    from pam_faceid.core.types import PresentationEvidence, ReferenceTemplate
 
 # How alike two samples of one person are at least, and two means of several. See docs/enrolment.md.
 SAMPLES_FMR: Final = 1e-3
 MEANS_FMR: Final = 1e-5
 LOOKING: Final = "Looking at the samples"
 MOVE: Final = "Move your head a little"
+NOT_LIVE: Final = "nobody is enrolled: what was before the camera is not taken for a living face"
+NOT_LIVE_HINT: Final = (
+    "a login would refuse it, too. Try other light, or another place; to do without attack "
+    'detection: [attack] mode = "off"; to enrol from pictures: --from'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +91,32 @@ def agreement_of(config: Config, manifest: Manifest, *, one_sitting: bool) -> Ag
 
 
 def take_samples(
-    enroller: Enroller, observer: Sight, config: Config, guidance: Guidance | None, *, quiet: bool
+    enroller: Enroller,
+    observer: Sight,
+    config: Config,
+    guidance: Guidance | None,
+    *,
+    attack: AttackRule | None,
+    quiet: bool,
 ) -> Sampled:
     """Make a template of what an observer sees, with the person's help where it is a camera.
 
     Args:
         guidance: The enroller's; None for files.
+        attack: When the samples pass for bona fide; None: nobody asks.
         quiet: Do not name what was left out.
 
     Raises:
         CameraError: Nothing could be read.
-        EnrolmentError: As `Enroller.template`.
+        EnrolmentError: As `Enroller.template`, or the samples are not taken for a living face's.
     """
-    left_out = _collect(enroller, observer, config, guidance)
+    presentations: list[PresentationEvidence | None] = []
+    left_out = _collect(enroller, observer, config, guidance, presentations)
     if not quiet:
         _name(left_out)
+    # None at all says nothing of a presentation: the enroller says what it was.
+    if attack is not None and presentations and not _live(presentations, attack):
+        raise EnrolmentError(NOT_LIVE, hint=NOT_LIVE_HINT)
     template = enroller.template(now=time.time())
     odd = [
         LeftOut(source, "is unlike the others that are kept", 1) for source in enroller.odd_ones()
@@ -110,11 +127,26 @@ def take_samples(
     return Sampled(template, enroller.count, not_seen, (*left_out, *odd))
 
 
+def _live(presentations: Sequence[PresentationEvidence | None], rule: AttackRule) -> bool:
+    """Whether all good samples together pass: they are of one sitting."""
+    frames = len(presentations)
+    second = None if rule.second is None else replace(rule.second, frames=frames)
+    return presented_live(presentations, replace(rule, frames=frames, second=second))
+
+
 def _collect(
-    enroller: Enroller, observer: Sight, config: Config, guidance: Guidance | None
+    enroller: Enroller,
+    observer: Sight,
+    config: Config,
+    guidance: Guidance | None,
+    presentations: list[PresentationEvidence | None],
 ) -> list[LeftOut]:
-    """Feed observations to the enroller; return what was left out."""
-    from pam_faceid.core.enrolment import Refused
+    """Feed observations to the enroller; return what was left out.
+
+    Args:
+        presentations: Gains that of each good sample.
+    """
+    from pam_faceid.core.enrolment import Refused, Taken
     from pam_faceid.core.quality import ADVICE
 
     refused: Counter[tuple[str, str]] = Counter()
@@ -124,6 +156,8 @@ def _collect(
             if isinstance(event, Refused):
                 why = "repeats an earlier one" if event.why is None else ADVICE[event.why]
                 refused[event.source, why] += 1
+            elif isinstance(event, Taken):
+                presentations.append(observation.presentation)
             show(event)
             if enroller.is_complete:
                 break

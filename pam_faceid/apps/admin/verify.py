@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,12 +83,15 @@ def verify(
     if paths is None:
         warn_of_stand_in(config)
     manifest = load_manifests(admin.layout)
-    rule = wiring.decision_rule(config, manifest)
+    attack = wiring.attack_rule(config, manifest, service="", infrared=infrared)
+    rule = replace(wiring.decision_rule(config, manifest), attack=attack)
     matcher = wiring.matcher_for(config, manifest)
     store = wiring.template_store(admin.layout)
     seen: list[Observation] = []
     # The observer is forked before the template is opened, and never sees it.
-    with open_observer(config, admin.layout, recording=paths, infrared=infrared) as observer:
+    with open_observer(
+        config, admin.layout, recording=paths, infrared=infrared, judge=attack is not None
+    ) as observer:
         template = store.load(account.name, account.uid)
         help_ = adapted_help(admin.layout, template)
         verdict = verification.verify(
@@ -159,17 +163,30 @@ def _show(
         "outcome": f"{verdict.outcome.value.replace('_', ' ')} ({name})",
         "best score": "nothing was compared" if best is None else f"{best:.4f}",
         "threshold": f"{threshold:.4f} (cosine; distance {distance(threshold):.4f})",
+        "presentation": _presentation(verdict, rule),
         "frames": f"{verdict.frames} seen, {verdict.compared} compared",
         "median ms": times or "-",
     }
     if verdict.advice is not None:
         pairs["advice"] = ADVICE[verdict.advice]
     matched = verdict.outcome is Outcome.MATCH
-    if not matched and best is not None and best >= rule.threshold:
+    attacked = verdict.outcome is Outcome.PRESENTATION_ATTACK
+    if not matched and not attacked and best is not None and best >= rule.threshold:
         pairs["note"] = _what_a_match_needs(rule)
     facts(pairs)
     for file in unreadable:
         click.echo(f"! left out: {file.message}", err=True)
+
+
+def _presentation(verdict: Verdict, rule: DecisionRule) -> str:
+    if rule.attack is None:
+        return "not asked for"
+    if verdict.attack_score is None:
+        return "nothing was judged"
+    return (
+        f"{verdict.attack_score:.2f} (log-odds that it is bona fide, the latest "
+        f"{rule.attack.frames} frames; {rule.attack.threshold:.2f} is needed)"
+    )
 
 
 def _what_a_match_needs(rule: DecisionRule) -> str:
@@ -194,6 +211,7 @@ def _described(
         "outcome": verdict.outcome.value,
         "best_score": best,
         "threshold": verdict.threshold,
+        "attack_score": verdict.attack_score,
         "best_distance": None if best is None else distance(best),
         "threshold_distance": distance(verdict.threshold),
         "frames": verdict.frames,
@@ -205,6 +223,7 @@ def _described(
                 "score": s,
                 "distance": None if s is None else distance(s),
                 "refusal": None if o.refusal is None else o.refusal.value,
+                "attack_score": None if o.presentation is None else o.presentation.attack_score,
                 "origin": o.origin,
             }
             for o, s in zip(seen, scores, strict=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pam_faceid.apps.admin.checks import cameras, login, machine, program, recognition
+from pam_faceid.apps.admin.checks import attacks, cameras, login, machine, program, recognition
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.layout import Layout
@@ -45,6 +45,7 @@ CHECKS: Final = (
     Check("configuration", recognition.configuration),
     Check("models", recognition.models),
     Check("threshold", recognition.threshold, needs=("configuration", "models")),
+    Check("attacks", attacks.detection, needs=("configuration",)),
     Check("key", recognition.key),
     Check("templates", recognition.templates, needs=("configuration", "models", "key")),
     Check("adaptation", recognition.adapted, needs=("configuration", "models", "key")),
