@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pam_faceid.core.lockout import Ladder, LockedOut, Moment, Record
     from pam_faceid.layout import Layout
 
-LADDER: Final = lockout.WITHOUT_DETECTION  # there is no detector of presentation attacks yet
+# Attacks are looked for, but nobody knows how many of all get in: docs/adr/0033.
+LADDER: Final = lockout.WITHOUT_DETECTION
 
 
 class Surroundings:
