@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import cv2
 import pytest
 
+from pam_faceid.adapters.models.manifest import ModelSpec, Origin, Presentation
+from pam_faceid.adapters.models.registry import register
 from pam_faceid.demo.camera import record_print
 
 if TYPE_CHECKING:
@@ -123,6 +126,36 @@ def test_a_second_opinion_that_was_not_imported_closes_the_face(printed: Machine
     checked = printed.admin("config", "check", check=False)
     assert checked.returncode != 0
     assert "models add minifasnet" in checked.stdout + checked.stderr
+
+
+def test_a_second_opinion_that_was_imported_is_asked_too(
+    printed: Machine, shared_data: Path
+) -> None:
+    """The nets as the reference has them; that the command imports the same is tested elsewhere."""
+    folder = shared_data.parent / "models"
+    if not folder.is_dir():
+        pytest.skip("the reference models are not beside this checkout")
+    for name, scale in (("minifasnet_v2", 2.7), ("minifasnet_v1se", 4.0)):
+        content = (folder / f"{name}_{scale}_80.onnx").read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        spec = ModelSpec(
+            name=name,
+            kind="attack_detector",
+            file=f"{name}.onnx",
+            sha256=sha256,
+            licence="Apache-2.0",
+            origin=Origin(ecosystem="file", package=name, sha256=sha256),
+            presentation=Presentation(
+                crop="minifasnet", scales=(scale,), side=80, threshold=0.0, frames=8
+            ),
+        )
+        register(spec, content, printed.layout.local_models)
+    configure(printed, '[attack]\nmode = "passive"\nsecond_opinion = true\n')
+    assert not printed.authenticate("wrong").accepted
+    (line,) = printed.audit()
+    assert line["outcome"] == "presentation_attack"
+    asked = [model.partition("@")[0] for model in line["attack_detector"].split(",")]
+    assert asked == ["attack_detector", "minifasnet_v2", "minifasnet_v1se"]
 
 
 def test_before_a_camera_a_print_enrols_nobody(printed: Machine) -> None:
