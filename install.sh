@@ -42,7 +42,7 @@ usage: ./install.sh [--demo] [--enable SERVICE]... [--key PLACE] [--with-report]
 Installs or upgrades pam_faceid. Templates, the key and an edited configuration are kept. No login
 of this machine changes before --enable or 'faceid-admin pam enable' asks for it.
 
-  --demo            then enrol one of two portraits and show it through real PAM; cleans up
+  --demo            then enrol one of two portraits and show prints to real PAM; cleans up
   --enable SERVICE  then let the face into a PAM service, such as sudo; may be repeated
   --key PLACE       then keep the template key in a file (as it is by itself), or sealed by systemd
                     for this machine or its TPM: file, host, tpm2 or host+tpm2

@@ -150,7 +150,8 @@ class Struck:
         for place in ("key_file", "templates", "state"):
             _copy(getattr(enrolled.layout, place), getattr(machine.layout, place))
         machine.show(stranger)
-        self._camera = machine.layout.config_file.read_text()
+        # With the detector, whose file is a step too; what it says of the stranger changes nothing.
+        self._camera = machine.layout.config_file.read_text().replace('"off"', '"passive"')
         self.look_for(PATIENT_SECONDS)
         assert not machine.authenticate("wrong").accepted
         self._kept = machine.layout.root / "kept"

@@ -14,6 +14,7 @@ import pytest
 from pam_faceid.adapters.models.manifest import ModelSpec, Origin, Presentation
 from pam_faceid.adapters.models.registry import register
 from pam_faceid.demo.camera import record_print
+from tests.daemons import Client, running
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Machine
@@ -87,6 +88,22 @@ def test_a_service_may_have_a_mode_of_its_own_at_a_login(printed: Machine) -> No
     configure(printed, f'[attack]\nmode = "passive"\n{own.replace("passive", "off")}')
     assert printed.authenticate("wrong").accepted
     assert [line["outcome"] for line in printed.audit()] == ["presentation_attack", "match"]
+
+
+def test_one_observer_serves_services_that_ask_and_such_that_do_not(printed: Machine) -> None:
+    """The detector is loaded when it is first asked, by a process that may open no other file."""
+    configure(printed, '[attack]\nmode = "off"\n[services.strict]\nattack = "passive"\n')
+    words, observers = [], []
+    with running(printed) as daemon:
+        for service in ("test", "strict", "test"):
+            with Client(daemon.socket) as client:
+                client.send(daemon.request(service=service))
+                words.append(client.outcome())
+                assert client.receive() is None
+            observers.append(daemon.observers())
+    assert words == ["match", "non_match", "match"]
+    assert len(observers[0]) == 1
+    assert observers == [observers[0]] * 3
 
 
 @pytest.mark.parametrize("how", ["missing", "altered"])

@@ -356,7 +356,8 @@ def test_a_manifest_without_the_detector_stops_the_face_only_where_it_is_asked(
     manifest: Manifest,
 ) -> None:
     lacking = Manifest(model=tuple(s for s in manifest.model if s.kind != "attack_detector"))
-    assert wiring.attack_rule(configured({}), lacking, service="sudo") is None
+    off = configured({"attack": {"mode": "off"}})
+    assert wiring.attack_rule(off, lacking, service="sudo") is None
     with pytest.raises(ModelError, match="attack_detector"):
         wiring.attack_rule(configured({"attack": {"mode": "passive"}}), lacking, service="sudo")
 

@@ -11,7 +11,7 @@ from pam_faceid.apps.admin.context import Admin, pass_admin, require_root
 @pass_admin
 @click.pass_context
 def demo(ctx: click.Context, admin: Admin) -> None:
-    """Enrol a portrait, let it in through real PAM, refuse another, and clean up."""
+    """Enrol a portrait, let a print of it in through real PAM, refuse others, and clean up."""
     require_root("the demo")
     from pam_faceid.demo.runner import run_demo
 
