@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -21,10 +21,6 @@ Pixels = Annotated[int, Meta(ge=1, le=16384)]
 Matcher = Literal["nearest", "centre", "fused"]
 AttackMode = Literal["off", "passive", "challenge"]
 UnitInterval = Annotated[float, Meta(ge=0.0, le=1.0)]
-
-
-# "passive" once the weights are fit for it: docs/attacks.md has their rates.
-DEFAULT_ATTACK_MODE: Final[AttackMode] = "off"
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -132,7 +128,7 @@ class AttackConfig(Section, frozen=True):
         second_opinion: Whether MiniFASNet, whose files a sysadmin imported, has to agree.
     """
 
-    mode: AttackMode = DEFAULT_ATTACK_MODE
+    mode: AttackMode = "passive"
     second_opinion: bool = False
 
 

@@ -150,17 +150,22 @@ def with_margin(
     return left, top, right, bottom
 
 
-def square_around(box: Boxes, *, scale: float) -> tuple[int, int, int]:
-    """Return left, top and side, px, of the square around a box; it may leave the image.
+def square_around(
+    box: Boxes, *, scale: float, shape: tuple[int, ...]
+) -> tuple[int, int, int]:
+    """Return left, top and side, px, of the square around a box, moved and shrunk into the image.
 
     Args:
         box: (4,).
-        scale: The square's side over the longer side of the box.
+        scale: The square's side over the longer side of the box, where the image has room for it.
+        shape: Of the image, height first.
     """
-    side = max(round(scale * float(max(box[2] - box[0], box[3] - box[1]))), 1)
+    height, width = shape[:2]
+    side = round(scale * float(max(box[2] - box[0], box[3] - box[1])))
+    side = min(max(side, 1), height, width)
     left = round(float(box[0] + box[2]) / 2 - side / 2)
     top = round(float(box[1] + box[3]) / 2 - side / 2)
-    return left, top, side
+    return min(max(left, 0), width - side), min(max(top, 0), height - side), side
 
 
 def _area(boxes: Boxes, *, pixel: int) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from pam_faceid.core.errors import ModelError
 from pam_faceid.core.types import Face
 
 MAX_BYTES = 2_000_000
-SIDE = 112
+SIDE = 80
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,17 @@ def test_the_shipped_file_is_small(spec: ModelSpec) -> None:
     assert spec.path.stat().st_size < MAX_BYTES
 
 
-def test_a_square_that_leaves_the_image_is_black_outside() -> None:
-    pixels = np.full((100, 100, 3), 200, np.uint8)
+def test_a_square_that_would_leave_the_image_is_moved_into_it() -> None:
+    """Black outside of the image would look like the rim of a telephone."""
+    pixels = gradient(100, 100)
     (square,) = cut_squares(pixels, face_at(0, 0, 40, 40).box, scales=(2.0,), side=80)
-    assert not square[:15, :].any()
-    assert (square[30:, 30:] == 200).all()
+    assert np.array_equal(square, pixels[:80, :80])
+
+
+def test_a_square_larger_than_the_image_is_as_large_as_there_is_room() -> None:
+    pixels = gradient(90, 60)
+    (square,) = cut_squares(pixels, face_at(10, 10, 50, 50).box, scales=(2.7,), side=60)
+    assert np.array_equal(square, pixels[:60])
 
 
 def test_a_square_shows_the_face_in_its_middle_at_every_size() -> None:

@@ -12,10 +12,10 @@ from network import AttackNet
 from numpy.typing import NDArray
 from torch.nn import functional
 
-BATCH: Final = 32
+BATCH: Final = 64
 ALONE: Final = 0.3  # weight of what each tower answers alone
 SMOOTH: Final = 0.03  # no sample is certain: a label may be wrong, and no score should be endless
-AVERAGE: Final = 0.99  # share of the mean weights that a step leaves
+AVERAGE: Final = 0.998  # share of the mean weights that a step leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _altered(pair: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
     """Mirror, shift, and sometimes hide: nothing that makes an attack of a live face."""
     pair = np.array(pair[:, :, ::-1] if random.random() < 0.5 else pair)
     for square in range(2):
-        shift = tuple(random.integers(-3, 4, 2).tolist())
+        shift = tuple(random.integers(-2, 3, 2).tolist())
         pair[square] = np.roll(pair[square], shift, axis=(0, 1))
     draw = random.random()
     if draw < 0.1:
@@ -112,6 +112,6 @@ def _altered(pair: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
     elif draw < 0.16:
         pair[1] = 0
     elif draw < 0.35:  # part of what surrounds the face is hidden
-        x, y, w, h = random.integers((0, 0, 15, 15), (100, 100, 60, 60))
+        x, y, w, h = random.integers((0, 0, 10, 10), (70, 70, 45, 45))
         pair[0, y : y + h, x : x + w] = int(random.integers(256))
     return pair

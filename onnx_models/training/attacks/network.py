@@ -18,7 +18,7 @@ def _layer(given: int, made: int, size: int, stride: int) -> list[nn.Module]:
 
 
 class Tower(nn.Module):
-    """(N, 3, 112, 112) to (N, 2 C): mean and largest value of each map over the square."""
+    """(N, 3, 80, 80) to (N, 2 C): mean and largest value of each map over the square."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,11 +22,12 @@ from sources import Picture
 
 from pam_faceid.adapters.models.attack_detector import cut_squares
 
-SCALES: Final = (2.0, 1.0)
-SIDE: Final = 112
+SCALES: Final = (2.7, 1.1)
+SIDE: Final = 80
 LIVE: Final = "live"
 REAL_PRINT: Final = "real print"
-WEIGHTS: Final = {"print": 0.3, "cut_out": 0.1, "screen": 0.3, "screen_close": 0.3}
+WEIGHTS: Final = {"print": 0.3, "cut_out": 0.1, "screen": 0.4, "screen_close": 0.2}
+LIVES: Final = 0.7  # drawn live faces for each drawn attack; the other live ones are raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +47,25 @@ class Order:
     turn: int
 
 
-def ordered(pictures: Sequence[Picture], *, seed: int, size: float = 1.0) -> list[Order]:
-    """Say what is made from each picture: as many attacks as live faces, from the same pictures.
+def ordered(pictures: Sequence[Picture], *, seed: int, size: float) -> list[Order]:
+    """Say what is made from each picture: live faces and attacks from the same pictures.
 
     Args:
-        size: 1 for an attack from every picture; less for fewer, more for more.
+        size: Drawn attacks from each picture, on average.
     """
     orders = []
     for index, picture in enumerate(pictures):
-        random = _random(picture, seed, 99)
-        if not picture.live:
-            orders.append(Order(index, REAL_PRINT, raw=True, turn=0))
-            if random.random() < size / 2:
-                orders.append(Order(index, REAL_PRINT, raw=False, turn=1))
-            continue
-        orders.append(Order(index, LIVE, raw=True, turn=0))
-        attacks = int(size + random.random())
-        if attacks:
-            orders.append(Order(index, LIVE, raw=False, turn=1))
-        species = random.choice(list(WEIGHTS), attacks, p=list(WEIGHTS.values()))
-        orders += [
-            Order(index, str(one), raw=False, turn=2 + turn) for turn, one in enumerate(species)
-        ]
+        random = _random(picture, seed, 0)
+        attacks, lives = (int(share * size + random.random()) for share in (1, LIVES))
+        species = LIVE if picture.live else REAL_PRINT
+        orders.append(Order(index, species, raw=True, turn=1))
+        orders += [Order(index, species, raw=False, turn=2 + turn) for turn in range(lives)]
+        if picture.live:
+            drawn = random.choice(list(WEIGHTS), attacks, p=list(WEIGHTS.values()))
+            orders += [
+                Order(index, str(one), raw=False, turn=2 + lives + turn)
+                for turn, one in enumerate(drawn)
+            ]
     return orders
 
 
@@ -107,16 +105,16 @@ def scene_of(
     data: Path,
     random: np.random.Generator,
 ) -> scenes.Scene:
-    """Return the frame of an order. What is behind an attack comes from one of `others`."""
+    """Return the frame of an order. What else is in it comes from one of `others`."""
     pixels = picture.pixels(data)
     if order.raw:
         jitter = random.normal(0, 0.02, 4) * float(picture.box[2] - picture.box[0])
         return scenes.Scene(pixels, (picture.box + jitter).astype(np.float32))
-    if order.species in (LIVE, REAL_PRINT):
-        return scenes.live(pixels, picture.box, random)
     # Of LFW alone: a fold of NUAA must not see the people that it leaves out, not even behind.
     backgrounds = [one for one in others if one.source == "lfw"]
     around = backgrounds[int(random.integers(len(backgrounds)))].pixels(data)
+    if order.species in (LIVE, REAL_PRINT):
+        return scenes.live(pixels, picture.box, around, random)
     return scenes.attack(pixels, picture.box, order.species, around, random)
 
 

@@ -1,12 +1,12 @@
 """One picture of a person becomes a live frame, or the frame of an attack with it.
 
-Every frame is a square canvas with the face in its middle, as large as what the detector looks at.
+Light is laid out on a square canvas with the face in its middle, and the frame is cut from that.
 How large the face is, where the frame ends and what the camera does are drawn alike for both.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from paper import curled, printed
 from screen import encoded, shown
 
-CANVAS: Final = 2.3  # side over the longer side of the face box
+CANVAS: Final = 3.0  # side over the longer side of the face box
 SPECIES: Final = ("print", "cut_out", "screen", "screen_close")
 
 
@@ -25,7 +25,7 @@ class Scene:
     """A frame.
 
     Args:
-        pixels: (S, S, 3) uint8 RGB.
+        pixels: (H, W, 3) uint8 RGB.
         box: (4,) float32 px, of the face.
     """
 
@@ -35,22 +35,48 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Canvas:
-    """A picture laid out: light and where it is, (H, W); the longer side of its face, px."""
+    """A picture laid out.
+
+    Args:
+        light: (S, S, 3), beyond the picture's own rim its mirror image.
+        ends: Left, top, right and bottom of the picture on the canvas, px.
+        face_px: The longer side of its face.
+        box: Of the face, px.
+    """
 
     light: Light
-    inside: NDArray[np.bool_]
+    ends: tuple[int, int, int, int]
     face_px: float
     box: NDArray[np.float32]
 
 
-def live(pixels: NDArray[np.uint8], box: NDArray[np.float32], random: Random) -> Scene:
-    """Return a live frame: the picture through a camera, or through two."""
+def live(
+    pixels: NDArray[np.uint8],
+    box: NDArray[np.float32],
+    around: NDArray[np.uint8],
+    random: Random,
+) -> Scene:
+    """Return a live frame: the picture through a camera, or through two.
+
+    Args:
+        around: Another picture, from which what is beside the person is taken.
+    """
     canvas = _lay_out(pixels, box, random)
     light = canvas.light
     if random.random() < 0.5:
         light = _lit(light, random)
     if random.random() < 0.5:  # as often as what an attack shows was taken by a camera before
         light = to_light(capture(light, random, mildly=random.random() < 0.5))
+    # Whatever an attack has beside the face, living people have as well: lamps, hands, things with
+    # straight edges, the colours of bad lamps. Else those would be what is learnt.
+    if random.random() < 0.5:
+        light = light * _room(random)
+    if random.random() < 0.3:
+        light = _beside(light, around, canvas, random)
+    if random.random() < 0.45:
+        light = light + _shine(light.shape[0], random) * _off_the_face(light.shape[0], random)
+    if random.random() < 0.3:
+        light = _fingers(light, _anywhere(canvas, random), canvas, random)
     return _framed(capture(light, random), canvas, random)
 
 
@@ -83,8 +109,6 @@ def attack(
         light = light + np.float32(random.uniform(0.01, 0.10)) * _behind(around, size, random)
     if not inside.all():
         light = _before(_behind(around, size, random), light, inside, canvas, random)
-        if random.random() < 0.6:  # what is behind fills the frame
-            canvas = replace(canvas, inside=np.ones_like(canvas.inside))
     return _framed(capture(light, random), canvas, random)
 
 
@@ -103,19 +127,31 @@ def _lay_out(pixels: NDArray[np.uint8], box: NDArray[np.float32], random: Random
         pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         warp[:, :2] /= factor
     flags = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_LINEAR
-    # A picture that ends too soon goes on as its mirror image, so that not every live frame of a
-    # tight portrait has a black rim and every wide one is an attack.
-    goes_on = random.random() < 0.4
-    rim = cv2.BORDER_REFLECT_101 if goes_on else cv2.BORDER_CONSTANT
-    laid = cv2.warpAffine(pixels, warp, (size, size), flags=flags, borderMode=rim)
-    whole = np.full(pixels.shape[:2], 255, np.uint8)
-    inside = cv2.warpAffine(whole, warp, (size, size), flags=cv2.INTER_NEAREST) > 0
-    inside |= goes_on
+    laid = cv2.warpAffine(
+        pixels, warp, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+    )
+    laid = cv2.warpAffine(
+        pixels, warp, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+    )
+    # A picture that ends too soon goes on as its mirror image, half of the time, so that not every
+    # frame of a tight portrait is tight.
+    ends = (0, 0, size, size)
+    if random.random() < 0.5:
+        ends = _ends(warp, pixels.shape, size)
     half = (box[2:] - box[:2]) * factor / 2
     middle = size / 2 + random.normal(0, 0.02, 2) * face_px  # a detector is never exact
     half = half * (1 + random.normal(0, 0.03))
     placed = np.concatenate([middle - half, middle + half]).astype(np.float32)
-    return _Canvas(to_light(laid), inside, face_px, placed)
+    return _Canvas(to_light(laid), ends, face_px, placed)
+
+
+def _ends(warp: NDArray[np.float64], shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """Return where a picture ends on the canvas, its tilt of a few degrees left out of account."""
+    height, width = shape[:2]
+    middles = np.array([[0, width, width / 2, width / 2], [height / 2, height / 2, 0, height]])
+    (left, right, *_), (*_, top, bottom) = warp[:, :2] @ middles + warp[:, 2:]
+    found = np.rint([min(left, right), top, max(left, right), bottom]).astype(int)
+    return tuple(np.clip(found, 0, size).tolist())
 
 
 def _lit(light: Light, random: Random) -> Light:
@@ -130,7 +166,7 @@ def _lit(light: Light, random: Random) -> Light:
 def _rectangle(canvas: _Canvas, random: Random) -> NDArray[np.float32]:
     """Return four corners on the canvas, px, around the face."""
     size = canvas.light.shape[0]
-    reach = random.uniform(0.50, 1.05, 4) * canvas.face_px
+    reach = random.uniform(0.50, 1.35, 4) * canvas.face_px
     if random.random() < 0.3:
         reach[int(random.integers(4))] = size  # this edge is not in view
     left, top, right, bottom = -reach[0], -reach[1], reach[2], reach[3]
@@ -167,9 +203,9 @@ def _on_paper(
     if species == "cut_out":
         return sheet, _contour(canvas, random)
     if close:
-        return sheet, np.ones_like(canvas.inside)
+        return sheet, np.ones((size, size), np.bool_)
     corners = _rectangle(canvas, random)
-    inside = _filled(corners, size) & canvas.inside
+    inside = _filled(corners, size) & _seen(canvas)
     if random.random() < 0.5:
         margin = random.uniform(0.02, 0.18) * canvas.face_px
         white = _filled(_grown(corners, margin), size) & ~inside
@@ -204,7 +240,7 @@ def _on_screen(
     if close:
         return light, np.ones((size, size), np.bool_)
     corners = _rectangle(canvas, random)
-    picture = _filled(corners, size) & canvas.inside
+    picture = _filled(corners, size) & _seen(canvas)
     glass = picture
     if random.random() < 0.5:  # the picture does not fill the screen
         glass = _filled(_grown(corners, random.uniform(0.03, 0.4) * canvas.face_px), size)
@@ -303,21 +339,68 @@ def _fingers(light: Light, inside: NDArray[np.bool_], canvas: _Canvas, random: R
     return light + mask * (flesh - light)
 
 
+def _beside(
+    light: Light, around: NDArray[np.uint8], canvas: _Canvas, random: Random
+) -> Light:
+    """Put a window, a screen or a picture on the wall beside a living face."""
+    size, face = light.shape[0], canvas.face_px
+    light = light.copy()
+    near = round(size / 2 + random.uniform(0.6, 1.1) * face)
+    far = round(min(near + random.uniform(0.2, 1.5) * face, size))
+    top = round(random.uniform(-0.3, 0.6) * size)
+    low = round(min(top + random.uniform(0.2, 1.2) * size, size))
+    top = max(top, 0)
+    thing = _behind(around, size, random)
+    if random.random() < 0.5:
+        thing = shown(thing, random) if random.random() < 0.5 else thing * 2
+    rim = round(random.uniform(0, 0.12) * face)
+    thing[:, near : near + rim] = np.float32(random.choice([0.01, 0.03, 0.25, 0.7]))
+    part = np.zeros((size, size), np.float32)
+    part[top:low, near:far] = 1
+    if random.random() < 0.5:
+        part = part[:, ::-1]
+        thing = thing[:, ::-1]
+    if random.random() < 0.2:  # above the head rather than beside it
+        part = np.rot90(part, 1 if part[:, : size // 2].any() else 3)
+        part[size // 2 :] = 0
+    soft = cv2.GaussianBlur(np.ascontiguousarray(part), (0, 0), random.uniform(0.4, 1.2))
+    return light + soft[..., None] * (np.ascontiguousarray(thing) - light)
+
+
+def _off_the_face(size: int, random: Random) -> Light:
+    """Return how much of a lamp's light is seen, (S, S, 1): next to all but before the face."""
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
+    from_face = np.sqrt(x * x + (y / 1.3) ** 2) * CANVAS  # in halves of its longer side
+    near = np.float32(0.25 if random.random() < 0.4 else 0.0)  # a lens flare, a shining forehead
+    return np.clip((from_face - 0.8) * 3, near, 1)[..., None]
+
+
+def _anywhere(canvas: _Canvas, random: Random) -> NDArray[np.bool_]:
+    """Return a region whose rim is where a hand may be, (S, S)."""
+    return _filled(_rectangle(canvas, random), canvas.light.shape[0])
+
+
+def _seen(canvas: _Canvas) -> NDArray[np.bool_]:
+    """Return where the picture itself is, (S, S)."""
+    size = canvas.light.shape[0]
+    left, top, right, bottom = canvas.ends
+    inside = np.zeros((size, size), np.bool_)
+    inside[top:bottom, left:right] = True
+    return inside
+
+
 def _framed(pixels: NDArray[np.uint8], canvas: _Canvas, random: Random) -> Scene:
     """End the frame where the picture ends or sooner: a face is rarely in the middle."""
     size, face = pixels.shape[0], canvas.face_px
-    pixels = pixels.copy()
-    pixels[~canvas.inside] = 0
+    ends = np.array(canvas.ends)
     if random.random() < 0.5:
         for _ in range(int(random.integers(1, 3))):
-            end = round(size / 2 + random.uniform(0.5, 1.1) * face)
+            reach = random.uniform(0.5, 1.3) * face
             side = int(random.integers(4))
-            if side == 0:
-                pixels[end:] = 0
-            elif side == 1:
-                pixels[: size - end] = 0
-            elif side == 2:
-                pixels[:, end:] = 0
+            if side < 2:
+                ends[side] = max(ends[side], round(size / 2 - reach))
             else:
-                pixels[:, : size - end] = 0
-    return Scene(pixels, canvas.box)
+                ends[side] = min(ends[side], round(size / 2 + reach))
+    left, top, right, bottom = ends.tolist()
+    box = canvas.box - np.array([left, top, left, top], np.float32)
+    return Scene(np.ascontiguousarray(pixels[top:bottom, left:right]), box)

@@ -31,10 +31,10 @@ from samples import LIVE, REAL_PRINT, SIDE, Order, make, ordered
 from sources import Picture, pictures
 
 SEED: Final = 1
-STEPS: Final = 1000
-SIZE: Final = 1.0
+STEPS: Final = 14000
+SIZE: Final = 6.0
 RATE: Final = 4e-3
-TUNING: Final = 1.2  # of the base's steps
+TUNING: Final = 0.35  # of the base's steps
 TUNING_RATE: Final = 2e-3
 NUAA_SHARE: Final = 0.5  # of what a tuned network is shown
 RAW_SHARE: Final = 0.2  # of the live faces of other sources

@@ -91,8 +91,7 @@ class Presentation(Record, frozen=True):
     """What an attack detector looks at, and from which score on it takes a face for bona fide.
 
     Args:
-        crop: "square" cuts squares and leaves what lies outside the image black; "minifasnet"
-            widens the box and shifts it into the image.
+        crop: "square" cuts squares; "minifasnet" widens the box as it is. Both stay in the image.
         scales: Of each crop that it is given, over the longer side of the face box, widest first.
         side: Of each crop once resized, px.
         threshold: Fused score that a bona fide presentation reaches, as `core.attack` fuses.
