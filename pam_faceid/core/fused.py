@@ -25,7 +25,10 @@ import msgspec
 
 from pam_faceid.core.errors import ModelError
 
-REINSTALL: Final = "run install.sh again"
+# Whichever of the two has put it there.
+REINSTALL: Final = (
+    "run install.sh again, or with the package: apt-get install --reinstall pam-faceid"
+)
 Vector = Sequence[float]
 
 

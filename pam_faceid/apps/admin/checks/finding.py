@@ -9,7 +9,10 @@ from typing import Final
 
 from pam_faceid.layout import Layout
 
-REINSTALL: Final = "run install.sh again"
+# Whichever of the two has put it there.
+REINSTALL: Final = (
+    "run install.sh again, or with the package: apt-get install --reinstall pam-faceid"
+)
 
 
 class State(str, Enum):

@@ -18,7 +18,10 @@ from pam_faceid.adapters.pam_services import PamServices
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State, under
 from pam_faceid.layout import PROGRAM_DIR, Layout
 
-UNITS_DIR: Final = Path("/usr/local/lib/systemd/system")
+# Where install.sh puts them, and where the package does, on systems before /usr was merged too.
+UNITS_DIRS: Final = tuple(
+    Path(folder, "systemd/system") for folder in ("/usr/local/lib", "/usr/lib", "/lib")
+)
 SOCKETS: Final = ("faceidd.socket", "faceid-observer.socket")
 KEEPER: Final = "faceidd.service"
 _LDD: Final = "/usr/bin/ldd"
@@ -90,7 +93,7 @@ def python(layout: Layout) -> Iterator[Finding]:
 
 def units(layout: Layout) -> Iterator[Finding]:
     """Whether systemd has the daemon's sockets open and its services unbroken."""
-    if not under(layout, UNITS_DIR / SOCKETS[0]).exists():
+    if not any(under(layout, folder / SOCKETS[0]).exists() for folder in UNITS_DIRS):
         yield Finding(State.OK, "systemd was given none")
         return
     if layout.root != Path("/") or not systemd_runs():
