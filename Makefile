@@ -1,17 +1,21 @@
 # make test: everything. make check: the checks that need no root.
 # make lock: write the pins again; make lock UPGRADE=--upgrade takes newer versions.
+# make deb, make wheel: the packages, into dist/; without a network after `make wheels`.
 # make unfixed: take each fix of docs/known-attacks.md out and see its tests fail; as root, 20 minutes.
 # make fuzz SECONDS=3600: new hostile input for each parser in turn; see docs/fuzzing.md.
 SECONDS ?= 60
 PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
 SHELL_FILES := install.sh test.sh .ci/run etc/faceid-admin native/build.sh \
-	pam_faceid/adapters/pam_undo.sh
+	pam_faceid/adapters/pam_undo.sh packaging/fetch.sh packaging/trim.sh packaging/wheel.sh \
+	debian/build.sh debian/environment.sh debian/pam-faceid.preinst debian/pam-faceid.postinst \
+	debian/pam-faceid.prerm debian/pam-faceid.postrm
 LOCK := $(BIN)uv pip compile $(UPGRADE) --no-config --universal --python-version 3.10 \
 	--only-binary :all: --generate-hashes --no-annotate --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
-.PHONY: test check lint types layers shell manuals clean-text lock sbom unfixed fuzz fuzz-native portraits
+.PHONY: test check lint types layers shell manuals clean-text lock sbom unfixed fuzz fuzz-native portraits \
+	wheels deb wheel
 
 test:
 	./test.sh
@@ -52,6 +56,15 @@ lock:
 
 sbom:
 	$(PYTHON) requirements/sbom.py
+
+wheels:
+	packaging/fetch.sh build/wheels
+
+deb: wheels
+	debian/build.sh build/wheels dist
+
+wheel: wheels
+	packaging/wheel.sh build/wheels dist
 
 unfixed:
 	$(PYTHON) -m tests.unfixed

@@ -134,6 +134,14 @@ need_root() {
     ((EUID == 0 || DRY_RUN)) || die "run it as root: sudo ./install.sh"
 }
 
+# Each would overwrite, or take away, what is the other's.
+leave_package_alone() {
+    case $(dpkg-query -W -f '${db:Status-Status}' pam-faceid 2>/dev/null || true) in
+        '' | not-installed | config-files) ;;
+        *) die "the package pam-faceid is installed here: apt-get upgrades it and removes it" ;;
+    esac
+}
+
 hold_lock() {
     ((DRY_RUN)) && return
     exec 9>"$LOCK"
@@ -226,9 +234,8 @@ build_release() {
     run "${pip[@]}" install --no-deps --no-index --no-build-isolation "$release/build"
     # Nothing that runs at login needs these: a fifth of the size, on Python 3.10 a quarter.
     run "${pip[@]}" --quiet uninstall --yes sympy mpmath setuptools pip
-    run rm -rf "$release/build" "$release"/lib/python3*/site-packages/cv2/data/*.xml \
-        "$release"/lib/python3*/site-packages/onnxruntime/{transformers,quantization,tools}
-    run find "$release/lib" -type d -name tests -prune -exec rm -rf {} +
+    run rm -rf "$release/build"
+    run sh "$SOURCE/packaging/trim.sh" "$release"
     run install --mode=0644 "$SOURCE"/onnx_models/{manifest.toml,*.onnx,*.json} "$release/models/"
     run "$release/bin/python" -I -c 'import sys
 from pathlib import Path
@@ -400,6 +407,7 @@ main() {
     read_options "$@"
     check_machine
     need_root
+    leave_package_alone
     hold_lock
     if ((DRY_RUN)); then say "Dry run: nothing is changed. It would run:"; fi
     if ((UNINSTALL)); then uninstall_everything; else install_everything; fi

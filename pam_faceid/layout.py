@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,8 +51,10 @@ class Layout:
 
     @property
     def models(self) -> Path:
-        """Shipped models and their manifest, root 0644."""
-        return self.root / "usr/share/pam_faceid/models"
+        """Shipped models and their manifest, root 0644; the wheel brings them below its prefix."""
+        of_machine = self.root / "usr/share/pam_faceid/models"
+        of_wheel = Path(sys.prefix, "share/pam_faceid/models")
+        return of_wheel if not of_machine.exists() and of_wheel.is_dir() else of_machine
 
     @property
     def local_models(self) -> Path:

@@ -184,20 +184,22 @@ class Workshop:
     Args:
         holder: The process that keeps it alive.
         place: The folder of the copies.
+        base: What they are copies of: this machine, or another root tree.
     """
 
     holder: int
     place: Path
+    base: Path = Path("/")
 
     def copy_machine(self, *lower: Path) -> Machine:
-        """Make a copy of this machine.
+        """Make a copy of the machine.
 
         Args:
             lower: Changes that it starts from, each the `upper` of another copy, topmost first.
         """
         place = self.place / f"machine{len(list(self.place.iterdir()))}"
         place.mkdir()
-        layers = ":".join([*map(str, lower), "/"])
+        layers = ":".join([*map(str, lower), str(self.base)])
         subprocess.run([*enter(self.holder), "bash", "-c", MOUNT, "-", place, layers], check=True)
         return Machine(self.holder, place)
 
@@ -223,14 +225,14 @@ class Workshop:
 
 
 @contextlib.contextmanager
-def open_workshop(place: Path) -> Iterator[Workshop]:
-    """Make a mount namespace for copies of this machine below an empty folder."""
+def open_workshop(place: Path, base: Path = Path("/")) -> Iterator[Workshop]:
+    """Make a mount namespace for copies of a machine below an empty folder."""
     holder = subprocess.Popen(["unshare", "--mount", "sleep", "infinity"])
     try:
         own = Path("/proc/self/ns/mnt").readlink()
         while Path(f"/proc/{holder.pid}/ns/mnt").readlink() == own:
             time.sleep(0.01)
-        yield Workshop(holder.pid, place)
+        yield Workshop(holder.pid, place, base)
     finally:
         holder.kill()
         holder.wait()

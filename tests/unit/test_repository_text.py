@@ -22,6 +22,7 @@ CITED_HOSTS = {
     "commons.wikimedia.org",
     "creativecommons.org",
     "packaging.python.org",
+    "www.debian.org",  # the form of debian/copyright is named by it
 }
 
 
