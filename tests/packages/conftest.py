@@ -88,8 +88,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A minimal system of this release, from the package sources of this machine."""
     tree = tmp_path_factory.mktemp("minimal") / "tree"
     fields = "deb $(SITE) $(RELEASE) $(COMPONENT)"
-    listed = run("apt-get", "indextargets", "--format", fields, "Created-By: Packages")
-    release = re.findall("(?m)^VERSION_CODENAME=(.*)", Path("/etc/os-release").read_text())[0]
+    told = dict(re.findall("(?m)^(ID|VERSION_CODENAME)=(.*)", Path("/etc/os-release").read_text()))
+    release, origin = told["VERSION_CODENAME"], f"Origin: {told['ID'].capitalize()}"
+    listed = run("apt-get", "indextargets", "--format", fields, "Created-By: Packages", origin)
     sources = sorted({line for line in listed.splitlines() if f" {release}" in line})
     assert sources, "this machine has no package sources of its own release: apt-get update"
     wanted = ("--quiet", "--variant=apt", f"--include={MINIMAL}")
