@@ -1,0 +1,104 @@
+"""What the movements of a face over the frames of an attempt say. Stdlib only, as `core.attack`.
+
+All of it counts against a presentation or not at all: a phone on which a head turns shows relief,
+too, and whatever is held in a hand moves more than a face that sits still.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+LEAST_MOVED: Final = 0.04  # face widths; of less nothing is said
+LEAST_CORNERS: Final = 6
+STILL_CAMERA: Final = 0.15  # share of the corners far from the face that have to stay
+
+# How far the view of a face turns for each of its own widths that it moves: shares of three kinds,
+# each a spread of both components, radians. A head turns while it moves, or is seen from another
+# side; few keep facing the camera. A sheet shows what was tracked wrongly, and how it is bent.
+# Measured by benchmarks.motion; see docs/adr/0034-motion.md.
+HEAD: Final = ((0.5, 1.2), (0.4, 0.35), (0.1, 0.1))
+SHEET: Final = ((0.75, 0.035), (0.25, 0.12))
+
+LEAST_FRAMES: Final = 2  # of which one may have been tracked wrongly
+LOUDEST: Final = 8.0
+# A head that is carried sideways and keeps facing the camera came down to -1.2, once.
+PICTURE: Final = -2.0
+
+# Of what is close around the face, the share from which it goes where the face goes, as what is on
+# the same sheet or screen does; and what that says.
+FOLLOWING: Final = 0.5
+FOLLOWS: Final = -1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """How a face moved between two frames, and what was around it.
+
+    Args:
+        moved: How far, in widths of the face.
+        turn: Parallax that its points show: about radians by which the view of a solid turned.
+        spread: Standard deviation of each of the two components of `turn`.
+        around: Corners close around the face that can tell following it from staying.
+        follow: Those that followed it.
+        beyond: The same further out.
+        stay: Those of them that stayed where they were.
+    """
+
+    moved: float
+    turn: float
+    spread: float
+    around: int
+    follow: int
+    beyond: int
+    stay: int
+
+
+def relief_log_odds(movement: Movement) -> float | None:
+    """Return the log likelihood ratio of a movement, head by sheet or screen.
+
+    Returns:
+        None where it says nothing: the face hardly moved, or nothing shows that the camera did not
+        move; a camera that turns moves a face as if it were painted on a wall.
+    """
+    if not movement.moved >= LEAST_MOVED:
+        return None
+    if not movement.beyond >= LEAST_CORNERS or not movement.stay >= STILL_CAMERA * movement.beyond:
+        return None
+    odds = _density(movement, HEAD) - _density(movement, SHEET)
+    if movement.around >= LEAST_CORNERS and movement.follow >= FOLLOWING * movement.around:
+        odds += FOLLOWS
+    return odds if math.isfinite(odds) else None
+
+
+def fused_relief(said: Sequence[float | None]) -> float | None:
+    """Return the mean of what the frames of an attempt say, each held to +-`LOUDEST`.
+
+    The frames are compared with one and the same, so they are not added.
+
+    Args:
+        said: One a frame, None of those that say nothing.
+
+    Returns:
+        None when fewer than `LEAST_FRAMES` say anything.
+    """
+    spoken = [min(max(odds, -LOUDEST), LOUDEST) for odds in said if odds is not None]
+    return math.fsum(spoken) / len(spoken) if len(spoken) >= LEAST_FRAMES else None
+
+
+def moves_like_a_picture(said: Sequence[float | None]) -> bool:
+    """Whether a presentation is refused for how it moves, whatever else speaks for it."""
+    fused = fused_relief(said)
+    return fused is not None and fused <= PICTURE
+
+
+def _density(movement: Movement, kinds: Sequence[tuple[float, float]]) -> float:
+    """Return the log density of the turn under a mixture of normals of two components."""
+    logs = []
+    for share, spread in kinds:
+        variance = movement.spread**2 + (spread * movement.moved) ** 2
+        logs.append(math.log(share / variance) - 0.5 * movement.turn**2 / variance)
+    highest = max(logs)
+    return highest + math.log(math.fsum(math.exp(log - highest) for log in logs))
