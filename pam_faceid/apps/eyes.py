@@ -88,6 +88,7 @@ class Eyes:
         from pam_faceid.apps import sightings, wiring
         from pam_faceid.core.observation import observe
 
+        follower = wiring.face_follower() if judges else None
         source = wiring.frame_source(order)
         try:
             started = time.perf_counter()
@@ -110,6 +111,7 @@ class Eyes:
                     clock=time.perf_counter,
                     attack_detector=judges.detector.result() if judges else None,
                     second_opinion=judges.second.result() if judges else None,
+                    follower=follower,
                 )
                 observation.stage_ms["capture"] = (captured - started) * 1e3
                 seen = sightings.Seen.of(observation)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         CoverDetector,
         Embedder,
         FaceDetector,
+        FaceFollower,
         FaceLandmarker,
         FrameSource,
         KeyProvider,
@@ -317,6 +318,13 @@ def landmarker(order: Order, model: bytes) -> FaceLandmarker:
 
     # One thread: for a net as small as this a second one costs more than it gains.
     return OnnxFaceMesh(model, threads=1, optimise=order.optimise)
+
+
+def face_follower() -> FaceFollower:
+    """Return what follows the face of one look."""
+    from pam_faceid.adapters.face_tracker import FaceTracker
+
+    return FaceTracker()
 
 
 def cover_detector(order: Order, model: bytes) -> CoverDetector:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pam_faceid.core.motion import moves_like_a_picture
+
 if TYPE_CHECKING:
     from pam_faceid.core.types import FrameEvidence, PresentationEvidence
 
@@ -54,7 +56,9 @@ def fused_score(scores: Sequence[float], *, frames: int) -> float:
 def bona_fide(evidence: Sequence[FrameEvidence], rule: AttackRule) -> bool:
     """Whether the frames that were compared pass for a bona fide presentation.
 
-    One of which nothing was said speaks against it, as does a detector that was not asked.
+    One of which nothing was said speaks against it, as does a detector that was not asked. What
+    moves as a flat picture does not pass, whatever the detectors say; who does not move has nothing
+    to show.
     """
     return presented_live(_compared(evidence), rule)
 
@@ -65,8 +69,10 @@ def presented_live(presentations: Sequence[PresentationEvidence | None], rule: A
     Args:
         presentations: What was said of each, oldest first; None: nothing.
     """
-    return passes(_own_scores(presentations), rule) and (
-        rule.second is None or passes(_second_scores(presentations), rule.second)
+    return (
+        passes(_own_scores(presentations), rule)
+        and (rule.second is None or passes(_second_scores(presentations), rule.second))
+        and not moves_like_a_picture(_reliefs(presentations))
     )
 
 
@@ -86,6 +92,10 @@ def _own_scores(presentations: Sequence[PresentationEvidence | None]) -> list[fl
 
 def _second_scores(presentations: Sequence[PresentationEvidence | None]) -> list[float]:
     return [_known(None if said is None else said.second_score) for said in presentations]
+
+
+def _reliefs(presentations: Sequence[PresentationEvidence | None]) -> list[float | None]:
+    return [None if said is None else said.relief for said in presentations]
 
 
 def _known(score: float | None) -> float:

@@ -22,9 +22,9 @@ STILL_CAMERA: Final = 0.15  # share of the corners far from the face that have t
 HEAD: Final = ((0.5, 1.2), (0.4, 0.35), (0.1, 0.1))
 SHEET: Final = ((0.75, 0.035), (0.25, 0.12))
 
-LEAST_FRAMES: Final = 2  # of which one may have been tracked wrongly
 LOUDEST: Final = 8.0
-# A head that is carried sideways and keeps facing the camera came down to -1.2, once.
+# From here on a presentation is refused. Heads that are carried sideways and keep facing the camera
+# came down to -1.2.
 PICTURE: Final = -2.0
 
 # Of what is close around the face, the share from which it goes where the face goes, as what is on
@@ -57,7 +57,7 @@ class Movement:
 
 
 def relief_log_odds(movement: Movement) -> float | None:
-    """Return the log likelihood ratio of a movement, head by sheet or screen.
+    """Return the log likelihood ratio of a movement, head by sheet or screen, to +-`LOUDEST`.
 
     Returns:
         None where it says nothing: the face hardly moved, or nothing shows that the camera did not
@@ -70,22 +70,23 @@ def relief_log_odds(movement: Movement) -> float | None:
     odds = _density(movement, HEAD) - _density(movement, SHEET)
     if movement.around >= LEAST_CORNERS and movement.follow >= FOLLOWING * movement.around:
         odds += FOLLOWS
-    return odds if math.isfinite(odds) else None
+    return min(max(odds, -LOUDEST), LOUDEST) if math.isfinite(odds) else None
 
 
 def fused_relief(said: Sequence[float | None]) -> float | None:
-    """Return the mean of what the frames of an attempt say, each held to +-`LOUDEST`.
+    """Return the mean of what the frames of an attempt say, each held to -`LOUDEST` and to 0.
 
-    The frames are compared with one and the same, so they are not added.
+    The frames are compared with one and the same, so they are not added. None speaks for anybody: a
+    screen on which a head turns shows relief.
 
     Args:
         said: One a frame, None of those that say nothing.
 
     Returns:
-        None when fewer than `LEAST_FRAMES` say anything.
+        None when none says anything.
     """
-    spoken = [min(max(odds, -LOUDEST), LOUDEST) for odds in said if odds is not None]
-    return math.fsum(spoken) / len(spoken) if len(spoken) >= LEAST_FRAMES else None
+    spoken = [min(max(odds, -LOUDEST), 0.0) for odds in said if odds is not None]
+    return math.fsum(spoken) / len(spoken) if spoken else None
 
 
 def moves_like_a_picture(said: Sequence[float | None]) -> bool:

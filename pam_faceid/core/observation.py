@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from pam_faceid.core import infrared, quality
 from pam_faceid.core.config import QualityConfig
 from pam_faceid.core.mesh import eye_opening, head_turn
+from pam_faceid.core.motion import relief_log_odds
 from pam_faceid.core.ports import (
     AttackDetector,
     CoverDetector,
     Embedder,
     FaceDetector,
+    FaceFollower,
     FaceLandmarker,
 )
 from pam_faceid.core.types import (
@@ -43,6 +45,7 @@ def observe(
     clock: Callable[[], float],
     attack_detector: AttackDetector | None = None,
     second_opinion: AttackDetector | None = None,
+    follower: FaceFollower | None = None,
 ) -> Observation:
     """Turn one frame into a probe, or say why it cannot be one.
 
@@ -53,6 +56,7 @@ def observe(
         limits: The quality gate.
         clock: Seconds, for the stage times alone.
         attack_detector, second_opinion: Asked about what is compared; None: not asked.
+        follower: Of this look, shown each frame that has a mesh; None: nobody asks how it moves.
     """
     stages: dict[str, float] = {}
     started = clock()
@@ -104,8 +108,13 @@ def observe(
             limits=limits,
         )
         lap("look")
+    relief = None
+    if follower is not None and mesh is not None:
+        movement = follower.follow(frame.pixels, face, mesh)
+        relief = None if movement is None else relief_log_odds(movement)
+        lap("follow")
     if refusal is not None:
-        return observed(refusal, measured, presentation=presented(face, mesh))
+        return observed(refusal, measured, presentation=presented(face, mesh, relief))
     embedding = embedder.embed(crop)
     lap("embed")
     scores = [
@@ -118,12 +127,12 @@ def observe(
         None,
         measured,
         embedding,
-        replace(presented(face, mesh), attack_score=scores[0], second_score=scores[1]),
+        replace(presented(face, mesh, relief), attack_score=scores[0], second_score=scores[1]),
     )
 
 
-def presented(face: Face, mesh: FaceMesh | None) -> PresentationEvidence:
-    """Say where a face is, and what its mesh tells, where there is one."""
+def presented(face: Face, mesh: FaceMesh | None, relief: float | None) -> PresentationEvidence:
+    """Say where a face is, what its mesh tells, where there is one, and how it moved."""
     left, top, right, bottom = (float(edge) for edge in face.box)
     told = (None, None, None) if mesh is None else (eye_opening(mesh), *head_turn(mesh))
     # A mesh that fell together tells nothing.
@@ -132,6 +141,7 @@ def presented(face: Face, mesh: FaceMesh | None) -> PresentationEvidence:
         x_px=(left + right) / 2,
         y_px=(top + bottom) / 2,
         size_px=face.size_px,
+        relief=relief,
         eye_aspect=aspect,
         yaw_degrees=yaw,
         pitch_degrees=pitch,

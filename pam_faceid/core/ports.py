@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pam_faceid.core.depth_frames import DepthFrame
+from pam_faceid.core.motion import Movement
 from pam_faceid.core.types import (
     Embedding,
     Face,
@@ -81,6 +82,17 @@ class FaceLandmarker(Protocol):
 
     def locate(self, pixels: NDArray[np.uint8], face: Face) -> FaceMesh:
         """Return the mesh of a detected face in (H, W, 3) uint8 RGB."""
+
+
+class FaceFollower(Protocol):
+    """Follows the face of one look from frame to frame."""
+
+    def follow(self, pixels: NDArray[np.uint8], face: Face, mesh: FaceMesh) -> Movement | None:
+        """Return how a face in (H, W, 3) uint8 RGB moved since the frame it is compared with.
+
+        Returns:
+            None in that frame, and when the face could not be followed.
+        """
 
 
 class CoverDetector(Protocol):

@@ -247,7 +247,8 @@ class Observation:
         refusal: Why the sample cannot be compared; None exactly when `embedding` is there.
         quality: Measured when one face was found, else None.
         embedding: The probe.
-        stage_ms: Milliseconds that each stage took: capture, detect, align, look, embed, attack.
+        stage_ms: Milliseconds that each stage took: capture, detect, align, look, follow, embed,
+            attack.
         origin: The frame's origin.
         presentation: Of the one face, else None; there with refusals of that face, too.
     """
