@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pam_faceid.core.motion import moves_like_a_picture
+from pam_faceid.core.motion import BLINK, blinks, moves_like_a_picture
 
 if TYPE_CHECKING:
     from pam_faceid.core.types import FrameEvidence, PresentationEvidence
@@ -58,19 +58,23 @@ def bona_fide(evidence: Sequence[FrameEvidence], rule: AttackRule) -> bool:
 
     One of which nothing was said speaks against it, as does a detector that was not asked. What
     moves as a flat picture does not pass, whatever the detectors say; who does not move has nothing
-    to show.
+    to show. A blink speaks for one as far as `core.motion` says.
     """
-    return presented_live(_compared(evidence), rule)
+    blink = BLINK if blinks(_shown(evidence, frames=rule.frames)) else 0.0
+    return presented_live(_compared(evidence), rule, besides=blink)
 
 
-def presented_live(presentations: Sequence[PresentationEvidence | None], rule: AttackRule) -> bool:
+def presented_live(
+    presentations: Sequence[PresentationEvidence | None], rule: AttackRule, *, besides: float = 0.0
+) -> bool:
     """Whether faces that were seen one after the other pass for bona fide.
 
     Args:
         presentations: What was said of each, oldest first; None: nothing.
+        besides: Log-odds that something else has to say.
     """
     return (
-        passes(_own_scores(presentations), rule)
+        passes(_own_scores(presentations), rule, besides=besides)
         and (rule.second is None or passes(_second_scores(presentations), rule.second))
         and not moves_like_a_picture(_reliefs(presentations))
     )
@@ -94,6 +98,13 @@ def _second_scores(presentations: Sequence[PresentationEvidence | None]) -> list
     return [_known(None if said is None else said.second_score) for said in presentations]
 
 
+def _shown(evidence: Sequence[FrameEvidence], *, frames: int) -> list[PresentationEvidence]:
+    """Return what was seen from the first of the latest compared frames on, refused or not."""
+    compared = [place for place, frame in enumerate(evidence) if frame.score is not None]
+    first = compared[-frames:][0] if compared else 0
+    return [frame.presentation for frame in evidence[first:] if frame.presentation is not None]
+
+
 def _reliefs(presentations: Sequence[PresentationEvidence | None]) -> list[float | None]:
     return [None if said is None else said.relief for said in presentations]
 
@@ -102,6 +113,10 @@ def _known(score: float | None) -> float:
     return math.nan if score is None else score
 
 
-def passes(scores: Sequence[float], rule: AttackRule) -> bool:
-    """Whether the presentation passes for bona fide. Neither no score at all nor NaN does."""
-    return fused_score(scores, frames=rule.frames) >= rule.threshold
+def passes(scores: Sequence[float], rule: AttackRule, *, besides: float = 0.0) -> bool:
+    """Whether the presentation passes for bona fide. Neither no score at all nor NaN does.
+
+    Args:
+        besides: Log-odds that something else has to say.
+    """
+    return fused_score(scores, frames=rule.frames) + besides >= rule.threshold

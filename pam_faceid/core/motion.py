@@ -1,7 +1,8 @@
 """What the movements of a face over the frames of an attempt say. Stdlib only, as `core.attack`.
 
-All of it counts against a presentation or not at all: a phone on which a head turns shows relief,
-too, and whatever is held in a hand moves more than a face that sits still.
+How a face moves counts against a presentation or not at all: a phone on which a head turns shows
+relief, too, and whatever is held in a hand moves more than a face that sits still. A blink of eyes
+in a face that keeps still speaks for one, a little: paper has none, and screens have.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pam_faceid.core.types import PresentationEvidence
 
 LEAST_MOVED: Final = 0.04  # face widths; of less nothing is said
 LEAST_CORNERS: Final = 6
@@ -31,6 +35,14 @@ PICTURE: Final = -2.0
 # the same sheet or screen does; and what that says.
 FOLLOWING: Final = 0.5
 FOLLOWS: Final = -1.5
+
+SHUT: Final = 0.5  # of how far the same eyes are open before and after
+BLINK_FRAMES: Final = 4  # that a blink may take, from open to open eyes
+STILL_SHARE: Final = 0.08  # of its size, by which a face that blinks may move or grow meanwhile
+STILL_DEGREES: Final = 6.0  # and turn
+# What it says, if as many attacks come on paper as on screens, and those on screens blink as people
+# do: log 2.
+BLINK: Final = math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,44 @@ def moves_like_a_picture(said: Sequence[float | None]) -> bool:
     """Whether a presentation is refused for how it moves, whatever else speaks for it."""
     fused = fused_relief(said)
     return fused is not None and fused <= PICTURE
+
+
+def blinks(frames: Sequence[PresentationEvidence]) -> bool:
+    """Whether eyes shut and opened again while all else of the face was still.
+
+    Args:
+        frames: Of one attempt, oldest first, refused ones among them: eyes that are shut are not
+            compared.
+    """
+    return any(
+        _shut_between(frames[first], frames[middle], frames[last])
+        for middle in range(1, len(frames) - 1)
+        for first in range(max(0, middle - BLINK_FRAMES), middle)
+        for last in range(middle + 1, min(len(frames), first + BLINK_FRAMES + 1))
+    )
+
+
+def _shut_between(
+    before: PresentationEvidence, shut: PresentationEvidence, after: PresentationEvidence
+) -> bool:
+    if before.eye_aspect is None or shut.eye_aspect is None or after.eye_aspect is None:
+        return False
+    return (
+        shut.eye_aspect <= SHUT * min(before.eye_aspect, after.eye_aspect)
+        and _is_still(before, shut)
+        and _is_still(before, after)
+    )
+
+
+def _is_still(one: PresentationEvidence, other: PresentationEvidence) -> bool:
+    for mine, its in (
+        (one.yaw_degrees, other.yaw_degrees),
+        (one.pitch_degrees, other.pitch_degrees),
+    ):
+        if mine is None or its is None or not abs(mine - its) <= STILL_DEGREES:
+            return False
+    away = math.hypot(one.x_px - other.x_px, one.y_px - other.y_px)
+    return max(away, abs(one.size_px - other.size_px)) <= STILL_SHARE * one.size_px
 
 
 def _density(movement: Movement, kinds: Sequence[tuple[float, float]]) -> float:

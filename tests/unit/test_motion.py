@@ -6,15 +6,19 @@ from dataclasses import replace
 
 import pytest
 
+from pam_faceid.core.attack import AttackRule, bona_fide
 from pam_faceid.core.motion import (
+    BLINK,
     LOUDEST,
     PICTURE,
     STILL_CAMERA,
     Movement,
+    blinks,
     fused_relief,
     moves_like_a_picture,
     relief_log_odds,
 )
+from pam_faceid.core.types import FrameEvidence, PresentationEvidence, Refusal
 
 # A face that moved by a third of its width before a background that stayed.
 FLAT = Movement(moved=0.3, turn=0.003, spread=0.003, around=20, follow=4, beyond=30, stay=25)
@@ -91,3 +95,95 @@ def test_a_picture_is_refused_and_a_still_person_is_not() -> None:
     assert moves_like_a_picture([log_odds(FLAT)] * 2)
     assert not moves_like_a_picture([None] * 8)
     assert not moves_like_a_picture([PICTURE + 0.1] * 8)
+
+
+OPEN, CLOSED = 0.26, 0.05
+RULE = AttackRule(threshold=0.0, frames=8)
+
+
+def face(eye_aspect: float | None, *, x_px: float = 300.0, yaw: float = 2.0, size_px: float = 160.0,
+         score: float = 3.0, relief: float | None = None) -> PresentationEvidence:  # fmt: skip
+    return PresentationEvidence(
+        x_px=x_px,
+        y_px=200.0,
+        size_px=size_px,
+        attack_score=score,
+        relief=relief,
+        eye_aspect=eye_aspect,
+        yaw_degrees=yaw,
+        pitch_degrees=-3.0,
+    )
+
+
+def test_eyes_that_shut_and_open_in_a_still_face_blink() -> None:
+    assert blinks([face(OPEN), face(OPEN), face(CLOSED), face(CLOSED), face(OPEN)])
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [face(OPEN)] * 8,
+        [face(OPEN), face(CLOSED), face(CLOSED)],
+        [face(CLOSED), face(CLOSED), face(OPEN)],
+        [face(OPEN), face(0.8 * OPEN), face(OPEN)],
+        [face(OPEN), face(None), face(OPEN)],
+        [face(OPEN), *[face(CLOSED)] * 6, face(OPEN)],
+    ],
+    ids=["none", "open", "stay shut", "were shut", "squint", "unknown", "asleep"],
+)
+def test_what_is_no_blink(frames: list[PresentationEvidence]) -> None:
+    assert not blinks(frames)
+
+
+@pytest.mark.parametrize(
+    "shaken",
+    [face(CLOSED, x_px=330.0), face(CLOSED, yaw=15.0), face(CLOSED, size_px=190.0)],
+    ids=["moved", "turned", "nearer"],
+)
+def test_a_picture_that_is_shaken_bent_or_tilted_does_not_blink(
+    shaken: PresentationEvidence,
+) -> None:
+    """What its mesh makes of the eyes then is no blink."""
+    assert not blinks([face(OPEN), shaken, face(OPEN)])
+
+
+def passed(*frames: tuple[float | Refusal, PresentationEvidence]) -> bool:
+    evidence = [
+        FrameEvidence(i, None, what, said)
+        if isinstance(what, Refusal)
+        else FrameEvidence(i, what, None, said)
+        for i, (what, said) in enumerate(frames)
+    ]
+    return bona_fide(evidence, RULE)
+
+
+def test_a_picture_that_moves_is_refused_whatever_the_detector_says() -> None:
+    flat = log_odds(FLAT)
+    sure = [(0.9, face(OPEN, score=8.0)), *[(0.9, face(OPEN, score=8.0, relief=flat))] * 3]
+    assert not passed(*sure)
+    assert passed(*[(0.9, face(OPEN, score=8.0))] * 4)
+
+
+def test_neither_movement_nor_relief_helps_what_the_detector_refuses() -> None:
+    for relief in (None, LOUDEST):
+        assert not passed(*[(0.9, face(OPEN, score=-0.1, relief=relief))] * 8)
+
+
+def test_a_blink_helps_as_far_as_paper_is_ruled_out() -> None:
+    def blinking(score: float) -> bool:
+        seen = face(OPEN, score=score)
+        return passed((0.9, seen), (Refusal.EYES_CLOSED, face(CLOSED)), (0.9, seen))
+
+    assert blinking(-BLINK + 0.01)
+    assert not blinking(-BLINK - 0.01)
+
+
+def test_a_blink_before_the_frames_that_count_helps_nobody() -> None:
+    """Else somebody blinks, and shows a picture then."""
+    live: list[tuple[float | Refusal, PresentationEvidence]] = [
+        (0.1, face(OPEN)),
+        (Refusal.EYES_CLOSED, face(CLOSED)),
+        (0.1, face(OPEN)),
+    ]
+    assert not passed(*live, *[(0.9, face(OPEN, score=-0.1))] * RULE.frames)
