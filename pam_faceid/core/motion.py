@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pam_faceid.core.types import PresentationEvidence
 
-LEAST_MOVED: Final = 0.04  # face widths; of less nothing is said
+LEAST_MOVED: Final = 0.025  # face widths; of less nothing is said
 LEAST_CORNERS: Final = 6
 STILL_CAMERA: Final = 0.15  # share of the corners far from the face that have to stay
 
