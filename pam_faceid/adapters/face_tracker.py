@@ -63,8 +63,10 @@ class FaceTracker:
 
         Returns:
             None for the first frame, and when the face could not be followed: then this frame is
-            the one that later ones are compared with.
+            the one that later ones are compared with, unless its mesh has no places.
         """
+        if not np.isfinite(mesh.points).all():
+            return None
         grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         movement = None if self._key is None else _movement(self._key, grey, face)
         if movement is None:
@@ -134,7 +136,7 @@ def _square(grey: Grey, placed: Matrix) -> Grey:
 
 
 def _wide(grey: Grey) -> Grey:
-    height = round(grey.shape[0] * WIDE / grey.shape[1])
+    height = max(round(grey.shape[0] * WIDE / grey.shape[1]), 1)
     wide = cv2.resize(grey, (WIDE, height), interpolation=cv2.INTER_AREA)
     return np.asarray(wide, dtype=np.uint8)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
 from pam_faceid.adapters.face_tracker import FaceTracker
 from pam_faceid.core.geometry import ARCFACE_POINTS
@@ -123,3 +124,20 @@ def test_frames_of_another_size_start_anew() -> None:
     scene = filmed((0, 0), turn=0, solid=False)
     assert tracker.follow(scene, *found((0, 0))) is None
     assert tracker.follow(scene[:400], *found((0, 0))) is None
+
+
+def test_a_mesh_that_fell_together_starts_nothing_and_breaks_nothing() -> None:
+    tracker = FaceTracker()
+    scene = filmed((0, 0), turn=0, solid=False)
+    face, mesh = found((0, 0))
+    assert tracker.follow(scene, face, FaceMesh(np.full_like(mesh.points, np.nan), 1.0)) is None
+    assert tracker.follow(scene, face, FaceMesh(np.zeros_like(mesh.points), 1.0)) is None
+    assert tracker.follow(scene, face, mesh) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 640), (2, 3000), (480, 1), (1, 1), (16, 16)])
+def test_frames_of_any_shape_break_nothing(shape: tuple[int, int]) -> None:
+    tracker = FaceTracker()
+    frame = np.random.default_rng(1).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    for _ in range(2):
+        tracker.follow(frame, *found((0, 0)))
