@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pam_faceid.core import infrared, quality
 from pam_faceid.core.config import QualityConfig
-from pam_faceid.core.mesh import eye_opening, head_turn
+from pam_faceid.core.mesh import eye_opening, head_turn, lid_gap, nose_place
 from pam_faceid.core.motion import relief_log_odds
 from pam_faceid.core.ports import (
     AttackDetector,
@@ -46,6 +46,7 @@ def observe(
     attack_detector: AttackDetector | None = None,
     second_opinion: AttackDetector | None = None,
     follower: FaceFollower | None = None,
+    follow: bool = False,
 ) -> Observation:
     """Turn one frame into a probe, or say why it cannot be one.
 
@@ -57,6 +58,8 @@ def observe(
         clock: Seconds, for the stage times alone.
         attack_detector, second_opinion: Asked about what is compared; None: not asked.
         follower: Of this look, shown each frame that has a mesh; None: nobody asks how it moves.
+        follow: Tell how the head is held in every frame with one face, also where that face is
+            refused: a challenge follows what it does.
     """
     stages: dict[str, float] = {}
     started = clock()
@@ -114,6 +117,9 @@ def observe(
         relief = None if movement is None else relief_log_odds(movement)
         lap("follow")
     if refusal is not None:
+        if follow and mesh is None:
+            mesh = landmarker.locate(frame.pixels, face)
+            lap("look")
         return observed(refusal, measured, presentation=presented(face, mesh, relief))
     embedding = embedder.embed(crop)
     lap("embed")
@@ -134,9 +140,13 @@ def observe(
 def presented(face: Face, mesh: FaceMesh | None, relief: float | None) -> PresentationEvidence:
     """Say where a face is, what its mesh tells, where there is one, and how it moved."""
     left, top, right, bottom = (float(edge) for edge in face.box)
-    told = (None, None, None) if mesh is None else (eye_opening(mesh), *head_turn(mesh))
+    told: tuple[float | None, ...] = (None,) * 6
+    if mesh is not None:
+        told = (eye_opening(mesh), *head_turn(mesh), *nose_place(mesh), lid_gap(mesh))
     # A mesh that fell together tells nothing.
-    aspect, yaw, pitch = (n if n is not None and math.isfinite(n) else None for n in told)
+    aspect, yaw, pitch, across, down, lids = (
+        n if n is not None and math.isfinite(n) else None for n in told
+    )
     return PresentationEvidence(
         x_px=(left + right) / 2,
         y_px=(top + bottom) / 2,
@@ -145,6 +155,9 @@ def presented(face: Face, mesh: FaceMesh | None, relief: float | None) -> Presen
         eye_aspect=aspect,
         yaw_degrees=yaw,
         pitch_degrees=pitch,
+        nose_across=across,
+        nose_down=down,
+        lid_gap=lids,
     )
 
 

@@ -18,6 +18,7 @@ from pam_faceid.core.lockout import locked_out
 from pam_faceid.core.types import FrameEvidence, Outcome, Refusal, Verdict
 
 if TYPE_CHECKING:
+    from pam_faceid.core.challenge import Challenge
     from pam_faceid.core.config import Config
     from pam_faceid.core.facts import Facts, Request
     from pam_faceid.core.lockout import Ladder, LockedOut
@@ -161,7 +162,9 @@ def _duration(seconds: float) -> str:
     return f"{whole} s" if whole < 120 else f"{math.ceil(whole / 60)} min"
 
 
-def decide(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Verdict | None:
+def decide(
+    evidence: Sequence[FrameEvidence], rule: DecisionRule, challenge: Challenge | None = None
+) -> Verdict | None:
     """Judge the evidence so far; None while more frames could still decide it.
 
     Called after each frame. It is enough when the latest frames in a row reach the threshold and,
@@ -169,14 +172,35 @@ def decide(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Verdict | N
     and the presentation passes for bona fide, where that is asked. Who does not pass yet is looked
     at further.
     It cannot become enough when too few frames are left, or the owner would have been seen by now.
+
+    Args:
+        challenge: What the person is asked to do as well, which has seen the same frames. Once it
+            is met, the frames since then have to be enough by themselves.
     """
+    counted = evidence
+    if challenge is not None:
+        if challenge.failure is not None:
+            attack = challenge.failure.is_like_a_picture
+            outcome = Outcome.PRESENTATION_ATTACK if attack else Outcome.NON_MATCH
+            return _verdict(outcome, evidence, rule)
+        if challenge.is_going_on:
+            return None
+        counted = evidence[challenge.counts_from :]
+    if recognised(counted, rule):
+        if challenge is not None and not challenge.is_met:
+            return None
+        return _verdict(Outcome.MATCH, evidence, rule)
+    scores = [frame.score for frame in counted if frame.score is not None]
+    if _cannot_become_enough(scores, rule):
+        return _verdict(_refused_as(counted, rule), evidence, rule)
+    return None
+
+
+def recognised(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> bool:
+    """Whether the evidence is enough, where nothing is asked of the person."""
     scores = [frame.score for frame in evidence if frame.score is not None]
     passed = rule.attack is None or bona_fide(evidence, rule.attack)
-    if passed and _enough(scores, rule):
-        return _verdict(Outcome.MATCH, evidence, rule)
-    if _cannot_become_enough(scores, rule):
-        return _verdict(_refused_as(evidence, rule), evidence, rule)
-    return None
+    return passed and _enough(scores, rule)
 
 
 def _enough(scores: Sequence[float], rule: DecisionRule) -> bool:
@@ -206,11 +230,15 @@ def _cannot_become_enough(scores: Sequence[float], rule: DecisionRule) -> bool:
     return not weight.hope >= GIVEN_UP
 
 
-def conclude(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Verdict:
+def conclude(
+    evidence: Sequence[FrameEvidence], rule: DecisionRule, challenge: Challenge | None = None
+) -> Verdict:
     """Judge evidence to which no frame will be added: the time is up or the camera ended."""
-    verdict = decide(evidence, rule)
+    verdict = decide(evidence, rule, challenge)
     if verdict is not None:
         return verdict
+    if challenge is not None and (challenge.is_going_on or recognised(evidence, rule)):
+        return _verdict(Outcome.NON_MATCH, evidence, rule)
     return _verdict(_refused_as(evidence, rule), evidence, rule)
 
 

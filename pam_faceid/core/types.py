@@ -214,6 +214,8 @@ class PresentationEvidence:
         eye_aspect: Height over width of the eye that is further open.
         yaw_degrees: Turn of the head; positive to the person's left, as `SampleQuality.yaw`.
         pitch_degrees: Nod; positive looks down.
+        nose_across, nose_down: Where the tip of the nose is seen: `core.mesh.nose_place`.
+        lid_gap: How far the lids are apart: `core.mesh.lid_gap`.
 
     Raises:
         FaceIdError: A number is not finite, or larger than any of its kind.
@@ -228,6 +230,9 @@ class PresentationEvidence:
     eye_aspect: float | None = None
     yaw_degrees: float | None = None
     pitch_degrees: float | None = None
+    nose_across: float | None = None
+    nose_down: float | None = None
+    lid_gap: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

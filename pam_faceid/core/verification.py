@@ -19,6 +19,7 @@ from pam_faceid.core.types import (
 
 if TYPE_CHECKING:
     from pam_faceid.core.adaptation import AdaptationRule, AdaptedReference
+    from pam_faceid.core.challenge import Challenge
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ def verify(
     rule: DecisionRule,
     matcher: How,
     help_: Help | None = None,
+    challenge: Challenge | None = None,
 ) -> Verdict:
     """Compare observed probes with a reference template until the evidence decides.
 
@@ -53,6 +55,8 @@ def verify(
         observations: One a frame; they end when the time is up or the camera does.
         template: Whom the probe is claimed to be.
         help_: Adapted references; None where there are none.
+        challenge: What the person is asked to do as well; None for nothing. Whoever makes the
+            observations tells the person its words.
 
     Raises:
         FaceIdError: Probe and template are of two models, or the source of observations failed.
@@ -60,10 +64,16 @@ def verify(
     evidence: list[FrameEvidence] = []
     for observation in observations:
         evidence.append(_weigh(observation, template, matcher, help_))
-        verdict = policy.decide(evidence, rule)
+        if challenge is not None:
+            challenge.see(
+                evidence[-1],
+                at=observation.captured_at,
+                recognised=not challenge.begun and policy.recognised(evidence, rule),
+            )
+        verdict = policy.decide(evidence, rule, challenge)
         if verdict is not None:
             return verdict
-    return policy.conclude(evidence, rule)
+    return policy.conclude(evidence, rule, challenge)
 
 
 def _weigh(

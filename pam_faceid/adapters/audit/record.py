@@ -29,6 +29,8 @@ ORDER: Final = (
     "closeness",
     "attack_mode",
     "presentation",
+    "challenge",
+    "challenge_failed",
     "refused_samples",
     "camera",
     "recording",
@@ -49,7 +51,8 @@ ORDER: Final = (
     "first_probe_ms",
     "error",
 )
-ROOT_ONLY: Final = frozenset({"closeness", "presentation"})
+# Only a face that is recognised is challenged.
+ROOT_ONLY: Final = frozenset({"closeness", "presentation", "challenge", "challenge_failed"})
 ATTACK, NON_MATCH = "presentation_attack", "non_match"
 MOST_FIELDS: Final = 40
 NEAR: Final = 0.75  # of the threshold: about one stranger in a thousand comes this near

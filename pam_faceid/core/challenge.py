@@ -1,0 +1,420 @@
+"""Is there somebody who does what is asked: movements drawn at random, one after the other.
+
+A state machine without a clock, fed one frame at a time. It never says that somebody matches. It
+says whether the one face that was there throughout did what it was asked to, when it was asked, and
+from which frame on `core.policy` is to compare once more, so that nobody takes another's place
+between the movements and the comparison. Stdlib only, as all that decides.
+
+Docs/attacks.md has what the numbers below were measured on, and what they do not stop.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pam_faceid.core.types import Refusal
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from pam_faceid.core.types import FrameEvidence, PresentationEvidence
+
+
+class Action(str, Enum):
+    """What a person can be asked to do. Left and right are the person's own."""
+
+    LEFT = "turn_left"
+    RIGHT = "turn_right"
+    NOD = "nod"
+    BLINK = "blink_twice"
+    CLOSER = "move_closer"
+
+
+WORDS: Final = {
+    Action.LEFT: "Turn your head to the left, and back.",
+    Action.RIGHT: "Turn your head to the right, and back.",
+    Action.NOD: "Nod your head.",
+    Action.BLINK: "Blink twice.",
+    Action.CLOSER: "Move a little closer.",
+}
+ACTIONS: Final = 2  # of one challenge: 20 different ones
+
+
+class Failure(str, Enum):
+    """Why a challenge was not met. The words of the audit log."""
+
+    LEFT_UNDONE = "left_undone"
+    ANOTHER_ACTION = "another_action"
+    TOO_EARLY = "too_early"
+    JUMPED = "face_jumped"
+    ANOTHER_FACE = "another_face"
+    FACE_GONE = "face_gone"
+    SEVERAL_FACES = "several_faces"
+
+    @property
+    def is_like_a_picture(self) -> bool:
+        """Whether it is what a picture does that cannot know what is asked.
+
+        The others are what people do, too: they leave, or somebody looks over their shoulder.
+        """
+        return self in (
+            Failure.LEFT_UNDONE,
+            Failure.ANOTHER_ACTION,
+            Failure.TOO_EARLY,
+            Failure.JUMPED,
+        )
+
+
+class Stage(Enum):
+    """How far a challenge has come."""
+
+    WAITING = "the face is not recognised yet"
+    ASKED = "a movement is asked for"
+    SETTLING = "it was seen; the face has to come back"
+    MET = "everything was seen; the face is compared once more"
+    FAILED = "it was not met"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a person has, in seconds.
+
+    Args:
+        action: From the words to the movement.
+        settle: From the movement until the face is straight and still again.
+        whole: From the first words to the end.
+        gap: How long the face may not be seen: blurred, or turned too far for the detector.
+        hold: How long the face is straight and still before anything is asked.
+        reaction: Nobody acts on words sooner.
+    """
+
+    action: float = 6.0
+    settle: float = 4.0
+    whole: float = 20.0
+    gap: float = 0.6
+    hold: float = 0.3
+    reaction: float = 0.15
+
+
+HOLD_FRAMES: Final = 3
+STEADY: Final = 8.0  # degrees between the frames of a hold
+STEADY_SIZE: Final = 1.2  # a detector's boxes of one face differ by as much as a tenth
+NEUTRAL: Final = 10.0  # degrees off the straight look at the beginning
+AHEAD: Final = (15.0, 25.0)  # degrees of yaw and pitch that still are a straight look
+
+# Of a movement, beside the straight look. Degrees alone would do for a picture that is bent and
+# tilted: the nose has to leave its place between eyes and mouth, too, as no flat picture's does.
+TURN: Final = 25.0
+TURN_NOSE: Final = 0.35
+NOD: Final = 15.0
+NOD_NOSE: Final = 0.12
+CLOSER: Final = 1.25
+CLOSED: Final = 0.5  # of the gap between the lids of open eyes
+OPEN: Final = 0.7
+LONGEST_BLINK: Final = 1.0  # seconds
+TIMES: Final = 2
+FRAMES: Final = 2  # in a row that have to show it
+
+# From where on a movement that was not asked for is one. Who turns the head nods a little.
+OTHER_TURN: Final = 18.0
+OTHER_NOD: Final = 22.0
+OTHER_CLOSER: Final = 1.4
+
+# How far a face moves and grows between two frames, in its own size: and then by the second.
+MOVES: Final = (0.25, 4.0)
+GROWS: Final = (1.35, 1.5)
+COMPARED_WITHIN: Final = 30.0  # degrees of turn up to which the owner was still recognised
+
+
+class _Seen(NamedTuple):
+    """What one frame shows of the face."""
+
+    at: float
+    yaw: float
+    pitch: float
+    across: float
+    down: float
+    lids: float
+    x: float
+    y: float
+    size: float
+
+    @classmethod
+    def of(cls, said: PresentationEvidence, at: float) -> _Seen | None:
+        """None where the frame has no mesh to tell."""
+        told = (
+            said.yaw_degrees,
+            said.pitch_degrees,
+            said.nose_across,
+            said.nose_down,
+            said.lid_gap,
+        )
+        yaw, pitch, across, down, lids = (math.nan if one is None else one for one in told)
+        seen = cls(at, yaw, pitch, across, down, lids, said.x_px, said.y_px, said.size_px)
+        return seen if all(map(math.isfinite, seen)) else None
+
+
+def draw(random: Random | None = None) -> tuple[Action, ...]:
+    """Return what to ask for. No two are the same, so a picture never has to come closer alone."""
+    if random is None:
+        from secrets import SystemRandom  # noqa: PLC0415 (most logins ask for nothing)
+
+        random = SystemRandom()
+    return tuple(random.sample(list(Action), ACTIONS))
+
+
+class Challenge:
+    """One challenge of one attempt.
+
+    Args:
+        actions: What to ask for, in order: `draw`.
+        threshold: Comparison score that a straight face has to reach, as in the rule of the login.
+        pace: How long each part may take.
+    """
+
+    def __init__(self, actions: Sequence[Action], *, threshold: float, pace: Pace = Pace()) -> None:
+        self.actions = tuple(actions)
+        self.stage = Stage.WAITING
+        self.failure: Failure | None = None
+        self.counts_from = 0
+        self.pace = pace
+        self._threshold = threshold
+        self._todo = list(actions)
+        self._frames = 0
+        self._still: list[_Seen] = []
+        self._base: _Seen | None = None
+        self._last: tuple[float, PresentationEvidence] | None = None
+        self._began = self._since = 0.0
+        self._several = self._unlike = self._shown = self._other = 0
+        self._blinks = _Blinks(0.0)
+        self._sizes: list[float] = []
+
+    @property
+    def words(self) -> str:
+        """What the person is asked to do now; empty while there is nothing."""
+        return WORDS[self.asked] if self.asked is not None else ""
+
+    @property
+    def asked(self) -> Action | None:
+        """The movement that is asked for now."""
+        return self._todo[0] if self.stage is Stage.ASKED else None
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether something was asked that is not done yet."""
+        return self.stage in (Stage.ASKED, Stage.SETTLING)
+
+    @property
+    def is_met(self) -> bool:
+        """Whether everything was done. What `policy` still asks is who did it."""
+        return self.stage is Stage.MET
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was asked."""
+        return self._base is not None
+
+    def see(self, frame: FrameEvidence, *, at: float, recognised: bool) -> None:
+        """Take in a frame.
+
+        Args:
+            at: When it was captured, seconds on a clock that does not jump.
+            recognised: Whether the frames so far would be a match.
+        """
+        self._frames += 1
+        if self.stage is Stage.FAILED:
+            return
+        broken = self._follow(frame, at)
+        if broken is not None:
+            self._still.clear()
+            if self.begun:
+                self._fail(broken)
+                return
+        seen = None if frame.presentation is None else _Seen.of(frame.presentation, at)
+        if self.begun and self._is_another(frame, seen):
+            self._fail(Failure.ANOTHER_FACE)
+        elif self.stage is Stage.ASKED:
+            self._judge(seen, at)
+        else:
+            self._settle(frame, seen, at, recognised=recognised)
+
+    def _follow(self, frame: FrameEvidence, at: float) -> Failure | None:
+        """Say how the one face was lost, or None: it is where it must be."""
+        last, said = self._last, frame.presentation
+        self._several = self._several + 1 if frame.refusal is Refusal.SEVERAL_FACES else 0
+        if said is not None:
+            self._last = (at, said)
+        if self._several > 1:
+            return Failure.SEVERAL_FACES
+        if last is None:
+            return None
+        apart = at - last[0]
+        # Written so that NaN fails, and a clock that goes back.
+        if not 0.0 < apart <= self.pace.gap:
+            return Failure.FACE_GONE
+        if said is not None and not _follows(last[1], said, apart):
+            return Failure.JUMPED
+        return None
+
+    def _is_another(self, frame: FrameEvidence, seen: _Seen | None) -> bool:
+        """Whether two frames in a row are not of whom was recognised."""
+        if frame.score is None or seen is None or self._base is None:
+            return False
+        if abs(seen.yaw - self._base.yaw) <= COMPARED_WITHIN:
+            self._unlike = 0 if frame.score >= self._threshold else self._unlike + 1
+        return self._unlike > 1
+
+    def _settle(
+        self, frame: FrameEvidence, seen: _Seen | None, at: float, *, recognised: bool
+    ) -> None:
+        """Wait until the face is straight and still, and of whom it has to be; then go on."""
+        limit = self._since + self.pace.settle
+        if self.begun and not at <= min(limit, self._began + self.pace.whole):
+            self._fail(Failure.LEFT_UNDONE)
+            return
+        if self.stage is Stage.MET:
+            return
+        if self.stage is Stage.SETTLING and seen is not None and self._does_more(seen):
+            self._fail(Failure.ANOTHER_ACTION)
+            return
+        if seen is None or frame.score is None or not frame.score >= self._threshold:
+            self._still.clear()
+            return
+        straight = (
+            abs(seen.yaw) <= AHEAD[0] and abs(seen.pitch) <= AHEAD[1]
+            if self._base is None
+            else _near(seen, self._base, NEUTRAL)
+        )
+        if not straight:
+            self._still.clear()
+            return
+        self._still.append(seen)
+        while not all(_is_still(seen, one) for one in self._still):
+            self._still.pop(0)
+        if len(self._still) < HOLD_FRAMES or at - self._still[0].at < self.pace.hold:
+            return
+        if self.stage is Stage.SETTLING or recognised:
+            self._go_on(at)
+
+    def _go_on(self, at: float) -> None:
+        """Ask for the next movement, or have the face compared once more."""
+        now = _Seen._make(map(statistics.median, zip(*self._still, strict=True)))
+        if self._base is None:
+            self._base, self._began = now, at
+        else:
+            # Where somebody is after a movement, and how wide the eyes are, counts for the next.
+            self._base = self._base._replace(lids=now.lids, size=now.size)
+        self._since = at
+        self._shown = self._other = 0
+        self._sizes.clear()
+        self._blinks = _Blinks(self._base.lids)
+        self.stage = Stage.ASKED if self._todo else Stage.MET
+        if self.stage is Stage.MET:
+            self.counts_from = self._frames - len(self._still)
+        self._still.clear()
+
+    def _judge(self, seen: _Seen | None, at: float) -> None:
+        """See whether what was asked is done, or something else."""
+        if not at <= min(self._since + self.pace.action, self._began + self.pace.whole):
+            self._fail(Failure.LEFT_UNDONE)
+        elif seen is None or self._base is None:
+            self._shown = self._other = 0
+        elif at < self._since + self.pace.reaction:
+            if not _near(seen, self._base, NEUTRAL):
+                self._fail(Failure.TOO_EARLY)
+        else:
+            self._sizes = [*self._sizes[-2:], seen.size]
+            asked = self._todo[0]
+            self._shown = self._shown + 1 if self._does(seen, self._base, asked) else 0
+            self._other = self._other + 1 if self._does_another(seen, self._base, asked) else 0
+            if self._other >= FRAMES:
+                self._fail(Failure.ANOTHER_ACTION)
+            elif self._shown >= FRAMES or self._blinks.seen >= TIMES:
+                self._todo.pop(0)
+                self._since = at
+                self.stage = Stage.SETTLING
+
+    def _does_more(self, seen: _Seen) -> bool:
+        """Whether the face goes on with something else in place of coming back."""
+        done = self.actions[len(self.actions) - len(self._todo) - 1]
+        self._sizes = [*self._sizes[-2:], seen.size]
+        another = self._base is not None and self._does_another(seen, self._base, done)
+        self._other = self._other + 1 if another else 0
+        return self._other >= FRAMES
+
+    def _does(self, seen: _Seen, base: _Seen, asked: Action) -> bool:
+        """Whether a frame shows what was asked."""
+        if asked is Action.BLINK:
+            self._blinks.see(seen)
+            return False
+        if asked is Action.CLOSER:
+            return self._grown(base) >= CLOSER
+        if asked is Action.NOD:
+            return seen.pitch - base.pitch >= NOD and seen.down - base.down >= NOD_NOSE
+        side = 1.0 if asked is Action.LEFT else -1.0
+        return (
+            side * (seen.yaw - base.yaw) >= TURN and side * (seen.across - base.across) >= TURN_NOSE
+        )
+
+    def _does_another(self, seen: _Seen, base: _Seen, asked: Action) -> bool:
+        """Whether a frame shows a movement that was not asked for. Everybody blinks."""
+        yaw, pitch = seen.yaw - base.yaw, abs(seen.pitch - base.pitch)
+        return (
+            (yaw >= OTHER_TURN and asked is not Action.LEFT)
+            or (yaw <= -OTHER_TURN and asked is not Action.RIGHT)
+            or (pitch >= OTHER_NOD and asked is not Action.NOD)
+            or (self._grown(base) >= OTHER_CLOSER and asked is not Action.CLOSER)
+        )
+
+    def _grown(self, base: _Seen) -> float:
+        """Return how much larger the face is; a detector's boxes are not of one size."""
+        return statistics.median(self._sizes) / base.size
+
+    def _fail(self, why: Failure) -> None:
+        self.stage, self.failure = Stage.FAILED, why
+
+
+class _Blinks:
+    """Counts blinks: eyes that were open, close and open again.
+
+    Args:
+        open_: Gap between the lids of open eyes.
+    """
+
+    def __init__(self, open_: float) -> None:
+        self.seen = 0
+        self._open = open_
+        self._closed_at: float | None = None
+        self._were_open = False
+
+    def see(self, seen: _Seen) -> None:
+        """Take in a frame."""
+        if seen.lids >= OPEN * self._open:
+            closed_at, self._closed_at, self._were_open = self._closed_at, None, True
+            if closed_at is not None and seen.at - closed_at <= LONGEST_BLINK:
+                self.seen += 1
+        elif seen.lids <= CLOSED * self._open and self._were_open and self._closed_at is None:
+            self._closed_at = seen.at
+
+
+def _near(seen: _Seen, other: _Seen, degrees: float) -> bool:
+    return abs(seen.yaw - other.yaw) <= degrees and abs(seen.pitch - other.pitch) <= degrees
+
+
+def _is_still(seen: _Seen, other: _Seen) -> bool:
+    larger, smaller = max(seen.size, other.size), min(seen.size, other.size)
+    return _near(seen, other, STEADY) and larger <= STEADY_SIZE * smaller
+
+
+def _follows(last: PresentationEvidence, said: PresentationEvidence, apart: float) -> bool:
+    """Whether a face can be the one of the frame before."""
+    if not (last.size_px > 0 and said.size_px > 0):
+        return False
+    moved = max(abs(said.x_px - last.x_px), abs(said.y_px - last.y_px)) / last.size_px
+    grown = max(said.size_px / last.size_px, last.size_px / said.size_px)
+    return moved <= MOVES[0] + MOVES[1] * apart and grown <= GROWS[0] + GROWS[1] * apart
