@@ -112,6 +112,7 @@ class Eyes:
                     attack_detector=judges.detector.result() if judges else None,
                     second_opinion=judges.second.result() if judges else None,
                     follower=follower,
+                    follow=order.follow,
                 )
                 observation.stage_ms["capture"] = (captured - started) * 1e3
                 seen = sightings.Seen.of(observation)

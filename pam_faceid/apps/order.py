@@ -20,6 +20,7 @@ class Order:
         recording: Open files that stand in for the camera; empty for a live one.
         loop: Show the recording over and over, as a camera would.
         infrared: Look through the infrared camera, and take nothing else for one.
+        follow: Tell how the head is held in every frame: see `core.observation.observe`.
         judge: Ask both about what is compared; else they are not even loaded.
         optimise: Spend time on loading to gain it on each frame: for long runs.
     """
@@ -37,6 +38,7 @@ class Order:
     loop: bool = False
     infrared: bool = False
     judge: bool = False
+    follow: bool = False
     optimise: bool = False
 
     @property

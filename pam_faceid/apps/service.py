@@ -39,11 +39,14 @@ from pam_faceid.core.facts import ROOT, Refused, Request
 from pam_faceid.core.types import Observation, Outcome, Refusal, Verdict
 
 if TYPE_CHECKING:
+    from pam_faceid.apps.asking import Asking
     from pam_faceid.apps.near_misses import NearMisses
     from pam_faceid.apps.observer import Sight
     from pam_faceid.apps.order import Order
     from pam_faceid.apps.settings import Settings
+    from pam_faceid.core.challenge import Challenge
     from pam_faceid.core.config import Config
+    from pam_faceid.core.policy import DecisionRule
     from pam_faceid.core.ports import KeyProvider
     from pam_faceid.core.types import ReferenceTemplate
     from pam_faceid.core.verification import Help
@@ -72,6 +75,7 @@ class Service:
         confine: Called between the last look at the key and the first word of the observer, to
             give up what is needed for neither. None where the service manager sees to that.
         near_misses: Keeps what the password may confirm; None where no login teaches anything.
+        challenge: Makes what is asked of a person, given the match threshold; tests know what.
     """
 
     def __init__(
@@ -83,12 +87,14 @@ class Service:
         one_shot: bool,
         confine: Callable[[Sight], None] | None = None,
         near_misses: NearMisses | None = None,
+        challenge: Callable[[float], Challenge] = wiring.challenge,
     ) -> None:
         self.layout = layout
         self.settings = settings
         self.look = look
         self.one_shot = one_shot
         self.confine = confine
+        self.challenge = challenge
         self.adapting = Adapting(layout, settings=settings, near_misses=near_misses)
 
     def answer(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> None:
@@ -267,6 +273,7 @@ class Attempt:
             one_shot=self._service.one_shot,
             infrared=config.service(self._request.service).require_ir,
             judge=rule.attack is not None,
+            follow=config.attack_mode(self._request.service) == "challenge",
         )
         self._facts["recording"] = bool(order.recording)
         # Whatever was before the camera: this machine takes a program for one.
@@ -292,13 +299,18 @@ class Attempt:
             self._service.confine(sight)
         from pam_faceid.core.verification import verify
 
-        verdict = verify(
-            self._observations(sight, until=self._started + limit),
-            template,
-            rule=rule,
-            matcher=matcher,
-            help_=help_,
-        )
+        asking = self._asking(rule) if order.follow else None
+        try:
+            verdict = verify(
+                self._observations(sight, until=self._started + limit, asking=asking),
+                template,
+                rule=rule,
+                matcher=matcher,
+                help_=help_,
+                challenge=None if asking is None else asking.challenge,
+            )
+        finally:
+            self._facts.update({} if asking is None else asking.facts())
         sight.enough()
         self.gathered.best_score = verdict.best_score
         self._note(verdict)
@@ -312,6 +324,15 @@ class Attempt:
             self._say(ADVICE[verdict.advice])
         return verdict.outcome
 
+    def _asking(self, rule: DecisionRule) -> Asking:
+        from pam_faceid.apps.asking import Asking
+
+        return Asking(
+            self._service.challenge(rule.threshold),
+            say=self._say,
+            within=lambda seconds: self._channel.send(Within(seconds + ANSWERING_SECONDS)),
+        )
+
     def _help(self, template: ReferenceTemplate, keys: KeyProvider) -> Help | None:
         """Return what the template gained by being used; without it the enrolled one will do."""
         help_, broken = self._service.adapting.open(self.gathered, template, keys)
@@ -322,14 +343,21 @@ class Attempt:
             self._facts["adapted_error"] = broken
         return help_
 
-    def _observations(self, sight: Sight, *, until: float) -> Iterator[Observation]:
+    def _observations(
+        self, sight: Sight, *, until: float, asking: Asking | None
+    ) -> Iterator[Observation]:
         """Yield what the observer sees until the time is up.
+
+        Args:
+            asking: What the person is told between two frames.
 
         Raises:
             _SkippedError: The client said so, or hung up.
             FaceIdError: The observer failed or died.
         """
         while True:
+            if asking is not None:
+                until = asking.go_on(until)
             ready = wait_for_line([self._channel, sight.channel], until=until)
             if ready is None:
                 return

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pam_faceid.apps.order import Order
     from pam_faceid.core.adaptation import AdaptationRule
     from pam_faceid.core.attack import AttackRule
+    from pam_faceid.core.challenge import Challenge
     from pam_faceid.core.config import Config
     from pam_faceid.core.matching import How
     from pam_faceid.core.policy import DecisionRule
@@ -132,7 +133,12 @@ def asks_detector(config: Config, service: str) -> bool:
 
     Not in infrared, which the detector has never seen: there the camera's own light tells.
     """
-    return config.attack_mode(service) != "off" and not config.service(service).require_ir
+    from pam_faceid.core.config import DEFAULT_ATTACK_MODE
+
+    mode = config.attack_mode(service)
+    # A challenge stands alone until the detector is fit to be asked by default.
+    asked = mode == "passive" or (mode == "challenge" and DEFAULT_ATTACK_MODE != "off")
+    return asked and not config.service(service).require_ir
 
 
 def attack_rule(
@@ -151,10 +157,6 @@ def attack_rule(
     from pam_faceid.core.attack import AttackRule
     from pam_faceid.core.errors import ConfigError
 
-    if config.attack_mode(service) == "challenge":
-        raise ConfigError(
-            'mode "challenge" of [attack] asks for nothing yet', hint='set it to "passive"'
-        )
     if infrared or not asks_detector(config, service):
         return None
     second = None
@@ -189,6 +191,17 @@ def second_opinion_specs(config: Config, manifest: Manifest) -> tuple[ModelSpec,
         for spec in manifest.model
         if spec.presentation is not None and spec.presentation.crop == SECOND_OPINION
     )
+
+
+def challenge(threshold: float) -> Challenge:
+    """Return a challenge that nobody has foreseen.
+
+    Args:
+        threshold: Of the rule of the login.
+    """
+    from pam_faceid.core.challenge import Challenge, draw
+
+    return Challenge(draw(), threshold=threshold)
 
 
 def adaptation_rule(
@@ -250,6 +263,7 @@ def order_for(
     recording: Sequence[Path] | None = None,
     infrared: bool = False,
     judge: bool = False,
+    follow: bool = False,
 ) -> Order:
     """Return what an observer is to look through, with the files of a recording open.
 
@@ -258,6 +272,7 @@ def order_for(
         recording: Files or folders to look at once, in place of the configured camera.
         infrared: Look through the infrared camera of the configuration.
         judge: Ask the attack detector.
+        follow: Tell how the head is held in every frame, for a challenge.
 
     Raises:
         CameraError: A recording cannot be opened, has too many files, or is not private enough to
@@ -286,6 +301,7 @@ def order_for(
         loop=recording is None,
         infrared=infrared,
         judge=judge,
+        follow=follow,
         optimise=not one_shot,
     )
 

@@ -9,13 +9,14 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from pam_faceid.adapters import sandbox
+from pam_faceid.apps import wiring
 from pam_faceid.apps.observing import one_look
 from pam_faceid.apps.protocol import MAX_REQUEST_BYTES, Authenticate, Channel, LetIn, Peer
 from pam_faceid.apps.service import Service
@@ -26,10 +27,17 @@ from pam_faceid.layout import Layout
 if TYPE_CHECKING:
     from pam_faceid.apps.observer import Sight
     from pam_faceid.apps.order import Order
+    from pam_faceid.core.challenge import Challenge
 
 
-def main(arguments: list[str]) -> NoReturn:
-    """Answer one request and leave without clean-up: the hook waits for nothing but the reply."""
+def main(
+    arguments: list[str], *, challenge: Callable[[float], Challenge] = wiring.challenge
+) -> NoReturn:
+    """Answer one request and leave without clean-up: the hook waits for nothing but the reply.
+
+    Args:
+        challenge: As for `Service`.
+    """
     if len(arguments) != 2 or arguments[0] != "--root":
         sys.exit("usage: python -I -m pam_faceid.apps.worker --root DIR, with a socket on stdin")
     _be_root_alone()
@@ -38,7 +46,8 @@ def main(arguments: list[str]) -> NoReturn:
     os.umask(0o077)
     # sudo and others leave descriptors open that are none of our business.
     os.closerange(3, 65536)
-    _answer(Channel(socket.socket(fileno=0), max_line=MAX_REQUEST_BYTES), Path(arguments[1]))
+    channel = Channel(socket.socket(fileno=0), max_line=MAX_REQUEST_BYTES)
+    _answer(channel, Path(arguments[1]), challenge)
     os._exit(0)
 
 
@@ -49,7 +58,7 @@ def _be_root_alone() -> None:
         os.setresuid(0, 0, 0)
 
 
-def _answer(channel: Channel, root: Path) -> None:
+def _answer(channel: Channel, root: Path, challenge: Callable[[float], Challenge]) -> None:
     """Read one request and answer it. One that is not in the protocol gets no answer."""
     layout = Layout(root)
     service = Service(
@@ -58,6 +67,7 @@ def _answer(channel: Channel, root: Path) -> None:
         look=_look,
         one_shot=True,
         confine=lambda sight: _confine(layout, sight),
+        challenge=challenge,
     )
     try:
         request = channel.receive(msgspec.json.Decoder(Authenticate | LetIn).decode)

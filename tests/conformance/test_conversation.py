@@ -65,6 +65,32 @@ def test_info_is_shown_as_it_was_sent(host: Host, service: Service) -> None:
     assert "\n\u00e9\u20ac\U0001f600\n" in shown
 
 
+def test_words_that_come_while_the_camera_looks_are_shown_in_turn(
+    host: Host, service: Service
+) -> None:
+    """A challenge: more than one text, each after a while, and the time begun anew."""
+    service.says(
+        '{"within": 1}',
+        '{"info": "Looking for your face"}',
+        Act.REST,
+        '{"within": 60}',
+        '{"info": "Turn your head to the left, and back."}',
+        *[Act.REST] * 4,
+        '{"info": "Nod your head."}',
+        Act.REST,
+        '{"outcome": "match"}',
+    )
+    ended = host.run()
+    assert ended.code == "SUCCESS"
+    told = ["Looking for your face", "Turn your head to the left, and back.", "Nod your head."]
+    assert [line for line in ended.output.splitlines() if line in told] == told
+
+
+def test_words_never_stand_in_for_an_outcome(host: Host, service: Service) -> None:
+    service.says('{"within": 60}', '{"info": "match"}', '{"info": "Nod your head."}', Act.HANG_UP)
+    assert host.run().code == "SYSTEM_ERR"
+
+
 def test_a_silent_host_is_told_nothing(host: Host, service: Service) -> None:
     service.says('{"info": "Looking"}', '{"outcome": "match"}')
     ended = host.run("authenticate(PAM_SILENT)")
