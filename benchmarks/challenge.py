@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import permutations
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +33,7 @@ from benchmarks.tilted_photos import PhotoRow, photographs, tilted
 from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.apps.wiring import decision_rule
-from pam_faceid.core.challenge import ACTIONS, Action, Challenge
+from pam_faceid.core.challenge import CHALLENGES, Action, Challenge
 from pam_faceid.core.config import Config
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.policy import DecisionRule
@@ -152,7 +151,7 @@ def _willing(people: Sequence[Person], rule: DecisionRule) -> Tried:
     tried: Tried = {}
     for thin in (1, 2, 3):
         for person in people:
-            for actions in permutations(Action, ACTIONS):
+            for actions in CHALLENGES:
                 if person.stock.can(actions):
                     ended = person.try_(actions, lambda asked: asked, rule, thin)
                     tried.setdefault(f"all, {RATE / thin:.0f} frames a second", []).append(ended)
@@ -167,8 +166,8 @@ def _unwilling(people: Sequence[Person], rule: DecisionRule) -> Tried:
     """Each pair of movements in the place of each other pair: a video of another challenge."""
     tried: Tried = {}
     for person in people:
-        able = [a for a in permutations(Action, ACTIONS) if person.stock.can(a)]
-        for asked in permutations(Action, ACTIONS):
+        able = [actions for actions in CHALLENGES if person.stock.can(actions)]
+        for asked in CHALLENGES:
             tried.setdefault("nothing at all", []).append(
                 person.try_(asked, lambda _: None, rule, 1)
             )
@@ -184,7 +183,7 @@ def _played(people: Sequence[Person], rule: DecisionRule) -> Tried:
     tried: Tried = {}
     for person in people:
         for start in range(0, person.length - EVERY, EVERY):
-            for actions in permutations(Action, ACTIONS):
+            for actions in CHALLENGES:
                 ended = person.as_recorded(actions, start, rule)
                 tried.setdefault(person.stock.person, []).append(ended)
     return tried

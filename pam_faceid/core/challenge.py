@@ -15,6 +15,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import permutations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pam_faceid.core.types import Refusal
@@ -42,7 +43,12 @@ WORDS: Final = {
     Action.BLINK: "Blink twice.",
     Action.CLOSER: "Move a little closer.",
 }
-ACTIONS: Final = 2  # of one challenge: 20 different ones
+ACTIONS: Final = 2  # of one challenge
+# What a photograph can be made to do: brought nearer, or bent and tipped, which reads as a nod.
+ON_PAPER: Final = frozenset((Action.NOD, Action.CLOSER))
+CHALLENGES: Final = tuple(
+    actions for actions in permutations(Action, ACTIONS) if not ON_PAPER.issuperset(actions)
+)
 
 
 class Failure(str, Enum):
@@ -160,12 +166,12 @@ class _Seen(NamedTuple):
 
 
 def draw(random: Random | None = None) -> tuple[Action, ...]:
-    """Return what to ask for. No two are the same, so a picture never has to come closer alone."""
+    """Return what to ask for: one of `CHALLENGES`."""
     if random is None:
         from secrets import SystemRandom  # noqa: PLC0415 (most logins ask for nothing)
 
         random = SystemRandom()
-    return tuple(random.sample(list(Action), ACTIONS))
+    return random.choice(CHALLENGES)
 
 
 class Challenge:

@@ -118,10 +118,15 @@ def _presentations(settings: Config, manifest: Manifest) -> dict[str, str]:
     """
     from pam_faceid.apps import wiring
 
-    usual = _rule_of(wiring.attack_rule(settings, manifest, service=""))
+    def of(service: str) -> str:
+        detector = _rule_of(wiring.attack_rule(settings, manifest, service=service))
+        asks = settings.attack_mode(service) == "challenge"
+        return f"two movements are asked for; {detector}" if asks else detector
+
+    usual = of("")
     told = {"attacks": usual}
     for name in settings.services:
-        own = _rule_of(wiring.attack_rule(settings, manifest, service=name))
+        own = of(name)
         if own != usual:
             told[f"attacks, {name}"] = own
     return told
