@@ -133,12 +133,7 @@ def asks_detector(config: Config, service: str) -> bool:
 
     Not in infrared, which the detector has never seen: there the camera's own light tells.
     """
-    from pam_faceid.core.config import DEFAULT_ATTACK_MODE
-
-    mode = config.attack_mode(service)
-    # A challenge stands alone until the detector is fit to be asked by default.
-    asked = mode == "passive" or (mode == "challenge" and DEFAULT_ATTACK_MODE != "off")
-    return asked and not config.service(service).require_ir
+    return config.attack_mode(service) != "off" and not config.service(service).require_ir
 
 
 def attack_rule(

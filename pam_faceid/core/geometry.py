@@ -150,9 +150,7 @@ def with_margin(
     return left, top, right, bottom
 
 
-def square_around(
-    box: Boxes, *, scale: float, shape: tuple[int, ...]
-) -> tuple[int, int, int]:
+def square_around(box: Boxes, *, scale: float, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return left, top and side, px, of the square around a box, moved and shrunk into the image.
 
     Args:

@@ -339,9 +339,7 @@ def _fingers(light: Light, inside: NDArray[np.bool_], canvas: _Canvas, random: R
     return light + mask * (flesh - light)
 
 
-def _beside(
-    light: Light, around: NDArray[np.uint8], canvas: _Canvas, random: Random
-) -> Light:
+def _beside(light: Light, around: NDArray[np.uint8], canvas: _Canvas, random: Random) -> Light:
     """Put a window, a screen or a picture on the wall beside a living face."""
     size, face = light.shape[0], canvas.face_px
     light = light.copy()

@@ -41,10 +41,10 @@ def main() -> None:
         for species in (LIVE, *scenes.SPECIES):
             name = zlib.crc32(f"{species} {picture.path}".encode())
             random = np.random.default_rng([SEED, name])
+            around = first[int(random.integers(len(first)))].pixels(options.data)
             if species == LIVE:
-                scene = scenes.live(pixels, picture.box, random)
+                scene = scenes.live(pixels, picture.box, around, random)
             else:
-                around = first[int(random.integers(len(first)))].pixels(options.data)
                 scene = scenes.attack(pixels, picture.box, species, around, random)
             folder = options.out / species / picture.person
             folder.mkdir(parents=True, exist_ok=True)
