@@ -365,4 +365,6 @@ def test_a_wired_module_that_was_removed_is_named(layout: Layout) -> None:
     native.touch()
     (layout.root / pam_stack.PYTHON_MODULE.lstrip("/")).unlink()
 
-    assert "not installed, so only the password works" in worst(layout, "PAM services").what
+    found = worst(layout, "PAM services")
+    assert "not installed, so only the password works" in found.what
+    assert "libpam-python" in found.cure

@@ -19,6 +19,7 @@ class ServiceStatus:
         client: Through which client it asks, or else would; see `pam_stack.Client`.
         forbidden: Why it must not through that client, or None when it may.
         faults: What is wrong with how it asks.
+        missing: Files that asking needs and that are not there, as PAM names them.
         through: The included file that asks for the face in its place, or None.
     """
 
@@ -27,6 +28,7 @@ class ServiceStatus:
     client: str
     forbidden: str | None
     faults: list[str]
+    missing: tuple[str, ...]
     through: str | None
 
 
@@ -53,17 +55,23 @@ def service_status(services: PamServices, name: str) -> ServiceStatus:
             faults.append(f"`{before}` in {before.service} asks for the password before the face")
     if wired and forbidden:
         faults.append(f"must not have the face through {client.value}: it {forbidden}")
-    if Client.NATIVE in wired and services.native_module() is None:
-        faults.append(f"{pam_stack.NATIVE_MODULE} is not installed, so only the password works")
-    if Client.PAM_PYTHON in wired:
-        for path in (pam_stack.PYTHON_MODULE, pam_stack.HOOK):
-            if not (services.root / path.lstrip("/")).is_file():
-                faults.append(f"{path} is not installed, so only the password works")
+    missing = _missing(services, wired)
+    faults += [f"{path} is not installed, so only the password works" for path in missing]
     return ServiceStatus(
         service=name,
         enabled=bool(wired),
         client=client.value,
         forbidden=forbidden,
         faults=faults,
+        missing=missing,
         through=elsewhere[0].service if elsewhere and not wired else None,
     )
+
+
+def _missing(services: PamServices, wired: list[Client]) -> tuple[str, ...]:
+    if Client.NATIVE in wired and services.native_module() is None:
+        return (pam_stack.NATIVE_MODULE,)
+    if Client.PAM_PYTHON in wired:
+        paths = (pam_stack.PYTHON_MODULE, pam_stack.HOOK)
+        return tuple(p for p in paths if not (services.root / p.lstrip("/")).is_file())
+    return ()

@@ -10,7 +10,7 @@ from pam_faceid.adapters import pam_stack, sudoers
 from pam_faceid.adapters.pam_services import SUDO_SERVICES, PamServices
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State
-from pam_faceid.apps.admin.pam_status import service_status
+from pam_faceid.apps.admin.pam_status import ServiceStatus, service_status
 from pam_faceid.layout import Layout
 
 LOW_SPACE_BYTES: Final = 64 << 20
@@ -22,8 +22,9 @@ def pam(layout: Layout) -> Iterator[Finding]:
     wired: dict[str, str] = {}
     for name in services.names():
         status = service_status(services, name)
+        cure = _repair(status) or f"faceid-admin pam disable {name}"
         for fault in status.faults:
-            yield Finding(State.FAIL, f"{name}: {fault}", f"faceid-admin pam disable {name}")
+            yield Finding(State.FAIL, f"{name}: {fault}", cure)
         if status.enabled:
             wired[name] = status.client
             skipped = pam_stack.skipped_by_a_match(services.auth_stack(name))
@@ -42,6 +43,13 @@ def pam(layout: Layout) -> Iterator[Finding]:
     else:
         cure = "faceid-admin pam enable sudo"
         yield Finding(State.WARN, "no PAM service asks for the face yet", cure)
+
+
+def _repair(status: ServiceStatus) -> str:
+    """Return what brings back the files that a service lacks; empty when it lacks none."""
+    if pam_stack.PYTHON_MODULE in status.missing:
+        return "apt install --reinstall libpam-python"
+    return REINSTALL if status.missing else ""
 
 
 def password_service(layout: Layout) -> Iterator[Finding]:
