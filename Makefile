@@ -2,6 +2,7 @@
 # make lock: write the pins again; make lock UPGRADE=--upgrade takes newer versions.
 # make deb, make wheel: the packages, into dist/; without a network after `make wheels`.
 # make unfixed: take each fix of docs/known-attacks.md out and see its tests fail; as root, 20 minutes.
+# make e2e: the whole product on a machine that boots, in User Mode Linux; as root, see tests/e2e.
 # make fuzz SECONDS=3600: new hostile input for each parser in turn; see docs/fuzzing.md.
 SECONDS ?= 60
 PYTHON ?= .venv/bin/python
@@ -9,13 +10,14 @@ BIN := $(dir $(PYTHON))
 SHELL_FILES := install.sh test.sh .ci/run etc/faceid-admin native/build.sh \
 	pam_faceid/adapters/pam_undo.sh packaging/fetch.sh packaging/trim.sh packaging/wheel.sh \
 	debian/build.sh debian/environment.sh debian/pam-faceid.preinst debian/pam-faceid.postinst \
-	debian/pam-faceid.prerm debian/pam-faceid.postrm
+	debian/pam-faceid.prerm debian/pam-faceid.postrm \
+	tests/e2e/bed/kernel.sh tests/e2e/bed/image.sh
 LOCK := $(BIN)uv pip compile $(UPGRADE) --no-config --universal --python-version 3.10 \
 	--only-binary :all: --generate-hashes --no-annotate --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
 .PHONY: test check lint types layers shell manuals clean-text lock sbom unfixed fuzz fuzz-native portraits \
-	wheels deb wheel
+	wheels deb wheel e2e
 
 test:
 	./test.sh
@@ -68,6 +70,9 @@ wheel: wheels
 
 unfixed:
 	$(PYTHON) -m tests.unfixed
+
+e2e:
+	$(BIN)pytest -s --junitxml=build/e2e/results.xml tests/e2e/bed/enrolment.py
 
 fuzz:
 	FUZZ_SECONDS=$(SECONDS) $(BIN)pytest -q tests/fuzz

@@ -54,6 +54,7 @@ def type_at(
     command: Sequence[str],
     *answers: tuple[str, str],
     last_words: Sequence[str] = (),
+    seconds: float = SECONDS,
 ) -> Typed:
     """Run a program at a terminal of the machine, and answer each prompt when it is there.
 
@@ -62,6 +63,7 @@ def type_at(
         command: The program.
         answers: Pairs of what is waited for and the line that is typed then.
         last_words: What ends it: the terminal is hung up.
+        seconds: After these as well.
     """
-    told = json.dumps([command, answers, last_words, SECONDS])
+    told = json.dumps([command, answers, last_words, seconds])
     return Typed(**json.loads(machine.run("/usr/bin/python3", "-c", _TYPIST, told).stdout))
