@@ -29,7 +29,10 @@ _CENTRE: Final = (56.0, 70.0)  # of the ellipse that is looked at, px of the ali
 _RADII: Final = (36.0, 40.0)
 _DEEP_MM: Final = 110.0  # more before or behind the face's middle is something else
 _DIRECTIONS: Final = 12  # in which a sheet may be straight, over half a turn
-_BENDS: Final = 7  # degree of the polynomial that bends it
+_TURNED: Final = 2  # of them, that are turned further
+_HALVINGS: Final = 4  # of the step: to half a degree
+_KNOTS: Final = 16  # of the line that bends it: one a centimetre
+_STIFFNESS: Final = 2e-8
 _ROUNDS: Final = 3  # of a fit that leaves out what lies far off
 _CUT: Final = 2.5  # robust standard deviations that count as far
 _LEAST_CELLS: Final = 60
@@ -81,7 +84,7 @@ class DepthLimits:
     min_known: float = 0.5
     min_eyes_apart_mm: float = 45.0
     max_eyes_apart_mm: float = 85.0
-    min_relief_mm: float = 2.0
+    min_relief_mm: float = 2.25
     min_nose_mm: float = 6.0
 
 
@@ -110,13 +113,12 @@ def measure(frame: DepthFrame, face: Face) -> DepthEvidence | None:
     right_eye, left_eye, nose, *mouth = (_mark(surface, place) for place in ARCFACE_POINTS)
     distance = float(np.median(surface.points[:, 2]))
     flat = _levelled(surface.points)
-    sheet = min(_sheet_rms(flat, angle) for angle in np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS)
     return DepthEvidence(
         known=surface.known,
         distance_mm=distance,
         eyes_apart_mm=float(np.linalg.norm(left_eye - right_eye)),
         plane_rms_mm=_rms(flat[:, 2]),
-        sheet_rms_mm=sheet,
+        sheet_rms_mm=_best_sheet_rms(flat),
         noise_rms_mm=frame.noise.at(distance) * _left_of_noise(surface.averaged),
         nose_mm=_above(nose, [right_eye, left_eye, *mouth]),
         nose_to_sides_mm=_above_sides(flat, surface.aligned),
@@ -216,22 +218,61 @@ def _levelled(points: Numbers) -> Numbers:
     return flat
 
 
+def _best_sheet_rms(flat: Numbers) -> float:
+    """Return what the best sheet leaves, whichever way it is straight.
+
+    A sheet that is bent tightly is told only in its own direction: the best of the coarse ones are
+    turned by ever smaller steps.
+    """
+    found = sorted((_sheet_rms(flat, angle), angle) for angle in _coarse())
+    return min(_turned(flat, *start) for start in found[:_TURNED])
+
+
+def _turned(flat: Numbers, left: float, angle: float) -> float:
+    """Return what the best sheet about one direction leaves."""
+    step = np.pi / _DIRECTIONS / 2
+    for _ in range(_HALVINGS):
+        beside = [(_sheet_rms(flat, angle + by), angle + by) for by in (-step, step)]
+        left, angle = min((left, angle), *beside)
+        step /= 2
+    return left
+
+
+def _coarse() -> list[float]:
+    return [n * np.pi / _DIRECTIONS for n in range(_DIRECTIONS)]
+
+
 def _sheet_rms(flat: Numbers, angle: float) -> float:
     """Return what is left of the best sheet that is straight across the direction `angle`.
 
-    It bends as a polynomial along the direction, and may widen like a cone.
+    It bends along the direction in any way that `_KNOTS` straight pieces can follow, and may widen
+    like a cone.
     """
     size = max(float(np.abs(flat[:, :2]).max()), 1e-9)
     along = (flat[:, 0] * np.cos(angle) + flat[:, 1] * np.sin(angle)) / size
     across = (flat[:, 1] * np.cos(angle) - flat[:, 0] * np.sin(angle)) / size
-    terms = np.stack([*(along**n for n in range(_BENDS + 1)), across, along * across], axis=1)
+    terms = np.column_stack([_pieces(along), across, along * across])
     above = flat[:, 2]
     kept = np.ones(len(flat), np.bool_)
     for _ in range(_ROUNDS):
-        weights = np.linalg.lstsq(terms[kept], above[kept], rcond=None)[0]
-        left = above - terms @ weights
+        some = terms[kept]
+        # A knot that nothing lies near must not make the rest unsolvable.
+        square = some.T @ some + _STIFFNESS * len(some) * np.eye(terms.shape[1])
+        left: Numbers = above - terms @ np.linalg.solve(square, some.T @ above[kept])
         kept = _near(left)
     return _rms(left)
+
+
+def _pieces(along: Numbers) -> Numbers:
+    """Return (N, _KNOTS) weights of the knots between which each place lies."""
+    low, high = float(along.min()), float(along.max())
+    place = (along - low) / max(high - low, 1e-9) * (_KNOTS - 1)
+    before = np.clip(np.floor(place).astype(np.intp), 0, _KNOTS - 2)
+    weights = np.zeros((len(along), _KNOTS))
+    rows = np.arange(len(along))
+    weights[rows, before] = before + 1 - place
+    weights[rows, before + 1] = place - before
+    return weights
 
 
 def _near(values: Numbers) -> NDArray[np.bool_]:

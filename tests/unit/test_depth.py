@@ -38,6 +38,24 @@ def test_a_roll_of_paper_has_the_depth_of_a_face_and_is_told_by_its_straight_lin
     assert evidence.relief_mm < 1
 
 
+@pytest.mark.parametrize("degrees", [0, 8, 37, 90])
+def test_a_sheet_that_is_waved_like_a_washboard_is_flat_whichever_way_it_is_straight(
+    degrees: float,
+) -> None:
+    """8 mm high every 80 mm, with a crest under the nose, which then stands out as one does."""
+    angle = np.radians(degrees)
+
+    def waved(x, y):
+        along = x * np.cos(angle) + y * np.sin(angle)
+        return 8 * np.cos(2 * np.pi * along / 80)
+
+    evidence = measure(frame_of(scene(waved)), face_at())
+    assert evidence is not None
+    assert evidence.plane_rms_mm > 3
+    assert evidence.relief_mm < 1
+    assert refusal(evidence, LIMITS) is DepthRefusal.FLAT
+
+
 @pytest.mark.parametrize("scale", [0.6, 1.5])
 def test_a_face_that_is_not_of_a_face_s_size_is_refused(scale: float) -> None:
     evidence = measure(frame_of(scene(head)), face_at(scale=scale))
