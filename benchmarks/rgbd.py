@@ -10,11 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -22,30 +19,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import report
-from benchmarks.extraction import SHIPPED_MODELS
 from benchmarks.plots import write
+from benchmarks.rendered import (
+    BESIDE,
+    MEASURED_ON,
+    SIAMESE,
+    Vectors,
+    joined,
+    options_of,
+    rendered,
+    siamese_vectors,
+)
 from benchmarks.statistics import Comparisons, Measured, error_rates, rates_at
-from onnx_models.training.rgbd.dataset import SEED, SIDE, crop_of, jittered
-from onnx_models.training.rgbd.head import HeadModel, load
-from onnx_models.training.rgbd.scene import Person
-from pam_faceid.adapters.models.embedder import OnnxEmbedder
-from pam_faceid.adapters.models.manifest import load_manifest, read_model
-from pam_faceid.adapters.models.rgbd_embedder import RgbdEmbedder
+from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.adapters.pictures.projections import components_map, neighbourhood_map
 from pam_faceid.core.projection import principal_components, tsne
 from pam_faceid.core.sample_set import Sample, SampleSet
-from pam_faceid.core.types import Face
 
-SIAMESE: Final = "rgbd-siamese"
-BESIDE: Final = "sface_mirrored"
-FIRST_PERSON: Final = 200_000  # the network was trained on 0 to 999, and watched on 100,000 on
+JOINED: Final = "rgbd-siamese-sface"
 HALVES: Final = {"colour alone": slice(0, 64), "depth alone": slice(64, 128)}
 TARGET_EER: Final = 0.02
 SEED_THRESHOLD: Final = 0.4
 RATE: Final = 1e-3
 DRAWN_PEOPLE: Final = 12  # in the pictures
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,63 +60,6 @@ class Row:
     different: tuple[float, float, float]
     eer: Measured
     tar: Measured
-
-
-@cache
-def _mesh(path: Path) -> HeadModel:
-    return load(path)
-
-
-@cache
-def _beside(models: Path) -> OnnxEmbedder:
-    spec = load_manifest(models).find(BESIDE)
-    return OnnxEmbedder(spec, read_model(spec), threads=1, optimise=True)
-
-
-def of_person(
-    number: int, *, mesh: Path, models: Path, sessions: int
-) -> tuple[NDArray[np.uint8], Vectors]:
-    """Return (sessions, SIDE, SIDE, 4) crops of one person, and the default embedder's vectors."""
-    person = Person(_mesh(mesh), seed=SEED, number=FIRST_PERSON + number)
-    crops, vectors = [], []
-    for session in range(sessions):
-        shot = person.shot(session)
-        crops.append(crop_of(shot, seed=SEED))
-        face = Face(np.zeros(4, np.float32), jittered(shot, seed=SEED), 1.0)
-        embedder = _beside(models)
-        vectors.append(np.asarray(embedder.embed(embedder.crop(shot.pixels, face)).vector))
-    return np.stack(crops), np.stack(vectors)
-
-
-def pictures_of(
-    options: argparse.Namespace,
-) -> tuple[NDArray[np.uint8], Vectors, NDArray[np.int32]]:
-    """Return crops, the default embedder's vectors, and whose they are; kept in `--cache`."""
-    kept = options.cache and Path(options.cache)
-    if kept and kept.exists():
-        with np.load(kept, allow_pickle=False) as arrays:
-            return arrays["crops"], arrays["beside"], arrays["person"]
-    mesh = options.data / "ict_facekit/ict_facekit_compact.npz"
-    job = partial(of_person, mesh=mesh, models=options.models, sessions=options.sessions)
-    began = time.monotonic()
-    crops, beside = [], []
-    with ProcessPoolExecutor(options.workers) as pool:
-        for done, (some, vectors) in enumerate(pool.map(job, range(options.people)), 1):
-            crops.append(some)
-            beside.append(vectors)
-            if done % 25 == 0:
-                took = time.monotonic() - began
-                print(f"{done} people rendered, {took:.0f} s", file=sys.stderr, flush=True)
-    person = np.repeat(np.arange(options.people, dtype=np.int32), options.sessions)
-    rendered = np.concatenate(crops), np.concatenate(beside), person
-    if kept:
-        np.savez(kept, crops=rendered[0], beside=rendered[1], person=rendered[2])
-    return rendered
-
-
-def embedded(embedder: RgbdEmbedder, crops: NDArray[np.uint8]) -> Vectors:
-    """Return (N, 128) of (N, S, S, 4)."""
-    return np.stack([np.asarray(embedder.embed(crop).vector) for crop in crops])
 
 
 def comparisons_of(vectors: Vectors, person: NDArray[np.int32]) -> Comparisons:
@@ -192,27 +131,19 @@ def _table(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--models", type=Path, default=SHIPPED_MODELS)
-    parser.add_argument("--people", type=int, default=150)
-    parser.add_argument("--sessions", type=int, default=6)
-    parser.add_argument("--workers", type=int, default=2)
+    options_of(parser, first=MEASURED_ON, people=150)
     parser.add_argument("--replicates", type=int, default=200)
-    parser.add_argument("--cache", help="keep what was rendered in this .npz")
     parser.add_argument("--plots", type=Path, help="write PCA and t-SNE of its space here")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    crops, beside, person = pictures_of(options)
-    spec = load_manifest(options.models).find(SIAMESE)
-    embedder = RgbdEmbedder(spec, read_model(spec), threads=1, optimise=True)
-    if crops.shape[1] != SIDE:
-        parser.error(f"{options.cache} has crops of {crops.shape[1]} px, not {SIDE}")
-    whole = embedded(embedder, crops)
+    shown = rendered(options)
+    beside, person = shown.beside, shown.person
+    whole = siamese_vectors(options.models, shown.crops)
     every: Mapping[str, Vectors] = {
         SIAMESE: whole,
         **{f"{SIAMESE}, {what}": unit(whole[:, half]) for what, half in HALVES.items()},
         BESIDE: beside,
-        f"{SIAMESE} and {BESIDE}": unit(np.concatenate([whole, beside], axis=1)),
+        JOINED: joined(load_manifest(options.models).find(JOINED), whole, beside),
         f"depth alone and {BESIDE}": unit(
             np.concatenate([unit(whole[:, HALVES["depth alone"]]), beside], axis=1)
         ),

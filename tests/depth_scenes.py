@@ -112,3 +112,73 @@ def write_recording(folder: Path, frames: int = 1, **changes: Any) -> Path:
         cv2.imwrite(str(folder / f"{n}.png"), colour)
         cv2.imwrite(str(folder / f"{n}.depth.png"), stored_depth(n))
     return folder
+
+
+def write_calibration(folder: Path, **changes: Any) -> Path:
+    """Write the calibration of two nodes; what is changed to None is left out."""
+    told = {
+        key: value
+        for key, value in about(**changes).items()
+        if key not in ("format", "version", "frames") and value is not None
+    }
+    path = folder / "depth.json"
+    path.write_text(json.dumps(told))
+    path.chmod(0o644)
+    return path
+
+
+def before_a_lens(
+    face: Face,
+    shape: tuple[int, ...],
+    surface: Height,
+    *,
+    distance_mm: float = 500.0,
+    seed: int = 1,
+) -> tuple[NDArray[np.uint16], Intrinsics]:
+    """Depth of a surface where a picture shows a face, and the lens through which it fits.
+
+    Eyes that are 63 mm apart are `distance_mm` away; what is not face is 400 mm behind.
+    """
+    height, width = shape[:2]
+    nose = face.points[2].astype(np.float64)
+    mm_per_px = 63.0 / float(np.linalg.norm(face.points[1] - face.points[0]))
+    rows, columns = np.mgrid[:height, :width]
+    x, y = (columns - nose[0]) * mm_per_px, (rows - nose[1]) * mm_per_px
+    top = float(surface(np.zeros(1), np.zeros(1))[0])
+    depth = distance_mm + top - surface(x, y)
+    depth[(x / 90) ** 2 + (y / 130) ** 2 > 1] = distance_mm + 400
+    noise = cv2.GaussianBlur(np.random.default_rng(seed).standard_normal(depth.shape), (0, 0), 1.2)
+    depth += noise / noise.std() * NOISE.at(distance_mm)
+    focal = distance_mm / mm_per_px
+    lens = Intrinsics(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
+    return np.rint(depth).astype(np.uint16), lens
+
+
+def write_shown(
+    folder: Path,
+    pixels: NDArray[np.uint8],
+    face: Face,
+    surface: Height,
+    *,
+    frames: int = 1,
+    **changes: Any,
+) -> Path:
+    """Write a recording that shows a picture with the depth of a surface where its face is.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+    """
+    folder.mkdir(exist_ok=True)
+    told = about(frames)
+    _, made = before_a_lens(face, pixels.shape, surface)
+    for n in range(frames):
+        depth, _ = before_a_lens(face, pixels.shape, surface, seed=n)
+        cv2.imwrite(str(folder / f"{n}.png"), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        cv2.imwrite(str(folder / f"{n}.depth.png"), depth)
+    told["colour"] = {
+        **lens(made.width, made.height, made.focal_x),
+        "centre_x": made.centre_x,
+        "centre_y": made.centre_y,
+    }
+    (folder / "recording.json").write_text(json.dumps({**told, **changes}))
+    return folder

@@ -16,13 +16,16 @@ import msgspec
 from pam_faceid.adapters.models.manifest import read_model
 from pam_faceid.apps.order import Enough, Look, Order
 from pam_faceid.apps.protocol import Channel
+from pam_faceid.core.camera_settings import DepthBy, depth_by
 from pam_faceid.core.errors import FaceIdError, ModelError
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.recording import Unreadable
+    from pam_faceid.core.config import CameraConfig
     from pam_faceid.core.ports import (
         AttackDetector,
         CoverDetector,
+        DepthEmbedder,
         Embedder,
         FaceDetector,
         FaceLandmarker,
@@ -263,12 +266,13 @@ class _Models:
 
         return wiring.detector(self._order, models)
 
-    def _load_embedder(self) -> Embedder:
+    def _load_embedder(self) -> Embedder | DepthEmbedder:
         model = read_model(self._order.embedder)
+        joined = None if self._order.joined is None else read_model(self._order.joined)
         self._imported.wait()
         from pam_faceid.apps import wiring
 
-        return wiring.embedder(self._order, model)
+        return wiring.embedder(self._order, model, joined)
 
     def _load_landmarker(self) -> FaceLandmarker:
         model = read_model(self._order.landmarks)
@@ -296,9 +300,16 @@ def _confine(order: Order) -> None:
 
     confine_observer(
         models=[str(spec.path) for spec in order.models],
-        devices=() if order.recording else (order.camera.device, order.camera.infrared),
+        devices=() if order.recording else _devices(order.camera),
         about=() if order.recording else [str(path) for path in descriptor_files()],
+        usb=not order.recording and depth_by(order.camera) is DepthBy.REALSENSE,
     )
+
+
+def _devices(camera: CameraConfig) -> tuple[str, ...]:
+    """Return every node that a look may open, whichever look it is."""
+    depth = camera.depth if depth_by(camera) is DepthBy.NODE else ""
+    return camera.device, camera.infrared, depth
 
 
 def _give_back_memory() -> None:

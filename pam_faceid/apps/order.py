@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pam_faceid.adapters.cameras.recording import OpenFile
+from pam_faceid.adapters.cameras.rig import Rig
 from pam_faceid.adapters.models.manifest import ModelSpec
 from pam_faceid.apps.protocol import Message
 from pam_faceid.core.config import CameraConfig, DetectionConfig, QualityConfig
@@ -19,9 +20,12 @@ class Order:
         second_opinion: What has to agree with it; empty where nobody wants one.
         recording: Open files that stand in for the camera; empty for a live one.
         loop: Show the recording over and over, as a camera would.
+        joined: The embedder that `embedder` is joined with, where it is.
         infrared: Look through the infrared camera, and take nothing else for one.
         follow: Tell how the head is held in every frame: see `core.observation.observe`.
         judge: Ask both about what is compared; else they are not even loaded.
+        depth: Look through the depth camera; the recording has depth, where there is one.
+        rig: Where the lenses of a depth camera of two nodes are; None where it says so itself.
         optimise: Spend time on loading to gain it on each frame: for long runs.
     """
 
@@ -34,11 +38,14 @@ class Order:
     cover: ModelSpec
     attack_detector: ModelSpec
     second_opinion: tuple[ModelSpec, ...] = ()
+    joined: ModelSpec | None = None
     recording: tuple[OpenFile, ...] = ()
     loop: bool = False
     infrared: bool = False
     judge: bool = False
     follow: bool = False
+    depth: bool = False
+    rig: Rig | None = None
     optimise: bool = False
 
     @property
@@ -47,6 +54,7 @@ class Order:
         return (
             *self.detector,
             self.embedder,
+            *(() if self.joined is None else (self.joined,)),
             self.landmarks,
             self.cover,
             self.attack_detector,

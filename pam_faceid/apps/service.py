@@ -29,6 +29,7 @@ from pam_faceid.apps.protocol import (
     wait_for_line,
 )
 from pam_faceid.core import lockout, policy
+from pam_faceid.core.camera_settings import stand_in
 from pam_faceid.core.errors import (
     CameraError,
     FaceIdError,
@@ -36,7 +37,7 @@ from pam_faceid.core.errors import (
     StateError,
 )
 from pam_faceid.core.facts import ROOT, Refused, Request
-from pam_faceid.core.types import Observation, Outcome, Refusal, Verdict
+from pam_faceid.core.types import SAID_OF_PICTURES, Observation, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pam_faceid.apps.asking import Asking
@@ -276,6 +277,7 @@ class Attempt:
             follow=config.attack_mode(self._request.service) == "challenge",
         )
         self._facts["recording"] = bool(order.recording)
+        self._facts["depth"] = True if order.depth else None
         # Whatever was before the camera: this machine takes a program for one.
         self._facts["allow_virtual"] = True if config.camera.allow_virtual else None
         # Before the key is read: a forked observer inherits memory; and it has the longer way.
@@ -368,7 +370,7 @@ class Attempt:
             if observation is None:
                 raise FaceIdError("the camera ended before the attempt did")
             # A print is no face, but whoever holds one up has tried.
-            if observation.refusal in (None, Refusal.UNLIKE_A_HEAD):
+            if observation.refusal is None or observation.refusal in SAID_OF_PICTURES:
                 self._failed = True
             if observation.refusal is None:
                 self._facts.setdefault("first_probe_ms", round(self._elapsed_ms(), 1))
@@ -410,7 +412,7 @@ class Attempt:
             self._peer,
             self._layout,
             self._store,
-            recording=bool(config.camera.recording),
+            recording=bool(stand_in(config.camera)),
         )
 
     def _question(self) -> Request:

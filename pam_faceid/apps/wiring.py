@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.audit.log import FileAuditLog
+    from pam_faceid.adapters.cameras.recording import OpenFile
     from pam_faceid.adapters.models.manifest import Manifest, ModelSpec
     from pam_faceid.adapters.state import StateStore
     from pam_faceid.adapters.vault.adapted import SealedAdaptedStore
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pam_faceid.core.ports import (
         AttackDetector,
         CoverDetector,
+        DepthEmbedder,
+        DepthSource,
         Embedder,
         FaceDetector,
         FaceFollower,
@@ -218,16 +221,15 @@ def embedder_spec(config: Config, manifest: Manifest) -> ModelSpec:
 
     Raises:
         ModelError: There is none of that name.
-        ConfigError: It needs depth, which the configured camera does not give.
+        ConfigError: It needs depth, and no depth camera is configured.
     """
     from pam_faceid.core.errors import ConfigError
 
     spec = manifest.find(config.matching.embedder)
-    if spec.needs_depth:
+    if spec.needs_depth and not config.camera.depth:
         raise ConfigError(
-            f"[matching] embedder: {spec.name} needs a depth camera, and [camera] names none",
-            hint='set [matching] embedder = "sface_mirrored"; docs/depth.md says what of depth can '
-            "be used yet",
+            f"[matching] embedder: {spec.name} needs a depth camera, and [camera] depth names none",
+            hint='name one in [camera] depth, or set [matching] embedder = "sface_mirrored"',
         )
     return spec
 
@@ -271,34 +273,72 @@ def order_for(
 
     Raises:
         CameraError: A recording cannot be opened, has too many files, or is not private enough to
-            be believed.
+            be believed; or a depth camera's calibration is not.
+        ConfigError: The embedder needs depth, and what is looked at has none.
     """
-    from pam_faceid.adapters.cameras.recording import open_recording, open_recordings
+    from pam_faceid.adapters.cameras.calibration import read_calibration
+    from pam_faceid.adapters.cameras.depth_recording import has_depth
     from pam_faceid.apps.order import Order
+    from pam_faceid.core.camera_settings import DepthBy, depth_by
+    from pam_faceid.core.errors import ConfigError
 
-    files = []
-    if recording is not None:
-        files = open_recordings(recording)
-    elif config.camera.recording:
-        files = open_recording(Path(config.camera.recording), require_root_owned=True)
+    embedder = embedder_spec(config, manifest)
+    source = depth_by(config.camera)
+    if recording is None:
+        depth = source is not DepthBy.NOTHING and not infrared
+    else:
+        depth = has_depth(recording)
+    if embedder.needs_depth and not depth:
+        raise ConfigError(
+            f"[matching] embedder: {embedder.name} needs depth, and "
+            + ("an infrared camera gives none" if infrared else "what is named here has none"),
+            hint="with depth is a folder with recording.json (docs/depth.md), or the depth camera",
+        )
+    rig = None
+    if recording is None and depth and source is DepthBy.NODE:
+        rig = read_calibration(Path(config.camera.depth_calibration))
+    files = _opened(config, recording, depth=depth, infrared=infrared)
     pnet, rnet, onet = (manifest.find(name) for name in DETECTOR)
     return Order(
         camera=config.camera,
         detection=config.detection,
         quality=config.quality,
         detector=(pnet, rnet, onet),
-        embedder=embedder_spec(config, manifest),
+        embedder=embedder,
         landmarks=manifest.find(LANDMARKS),
         cover=manifest.find(COVER),
         attack_detector=manifest.find(ATTACK_DETECTOR),
         second_opinion=second_opinion_specs(config, manifest),
+        joined=None if embedder.joined is None else manifest.find(embedder.joined.name),
         recording=tuple(files),
         loop=recording is None,
         infrared=infrared,
         judge=judge,
         follow=follow,
+        depth=depth,
+        rig=rig,
         optimise=not one_shot,
     )
+
+
+def _opened(
+    config: Config, recording: Sequence[Path] | None, *, depth: bool, infrared: bool
+) -> list[OpenFile]:
+    """Open the files that stand in for the camera; none for a live one."""
+    from pam_faceid.adapters.cameras import recording as pictures
+    from pam_faceid.adapters.cameras.depth_recording import open_depth_recording
+    from pam_faceid.core.camera_settings import stand_in
+
+    if recording is not None:
+        if depth:
+            return open_depth_recording(recording[0], require_root_owned=False)
+        return pictures.open_recordings(recording)
+    named = stand_in(config.camera)
+    if not named:
+        return []
+    if depth:
+        return open_depth_recording(Path(named), require_root_owned=True)
+    return pictures.open_recording(Path(named), require_root_owned=True)
 
 
 def detector(order: Order, models: Sequence[bytes]) -> FaceDetector:
@@ -316,11 +356,30 @@ def detector(order: Order, models: Sequence[bytes]) -> FaceDetector:
     )
 
 
-def embedder(order: Order, model: bytes) -> Embedder:
-    """Load the embedder from its verified bytes."""
+def embedder(order: Order, model: bytes, joined: bytes | None = None) -> Embedder | DepthEmbedder:
+    """Load the embedder from its verified bytes, and from those of the one that it is joined with.
+
+    Raises:
+        ModelError: A model cannot be loaded, or is not what the manifest says.
+    """
     from pam_faceid.adapters.models.embedder import OnnxEmbedder
 
-    return OnnxEmbedder(order.embedder, model, threads=THREADS, optimise=order.optimise)
+    def plain(spec: ModelSpec, content: bytes) -> OnnxEmbedder:
+        return OnnxEmbedder(spec, content, threads=THREADS, optimise=order.optimise)
+
+    if not order.embedder.needs_depth:
+        return plain(order.embedder, model)
+    from msgspec.structs import replace
+
+    from pam_faceid.adapters.models.joined_embedder import JoinedEmbedder
+    from pam_faceid.adapters.models.rgbd_embedder import RgbdEmbedder
+
+    beside = 0 if order.joined is None else order.joined.dimensions
+    own = replace(order.embedder, joined=None, dimensions=order.embedder.dimensions - beside)
+    solid = RgbdEmbedder(own, model, threads=THREADS, optimise=order.optimise)
+    if order.joined is None or joined is None:
+        return solid
+    return JoinedEmbedder(order.embedder, solid, plain(order.joined, joined))
 
 
 def landmarker(order: Order, model: bytes) -> FaceLandmarker:
@@ -367,10 +426,33 @@ def second_opinion(order: Order, models: Sequence[bytes]) -> AttackDetector:
 
 def frame_source(order: Order) -> FrameSource:
     """Open the camera, or the recording in its place."""
+    if order.depth:
+        from pam_faceid.adapters.cameras.with_depth import WithDepth
+
+        return WithDepth(_depth_source(order))
     if order.recording:
         from pam_faceid.adapters.cameras.recording import Recording
 
         return Recording(order.recording, loop=order.loop, frames_per_second=None)
     from pam_faceid.adapters.cameras.v4l2 import V4l2Camera
 
-    return V4l2Camera(order.camera, infrared=order.infrared)
+    camera = V4l2Camera(order.camera, infrared=order.infrared)
+    if order.infrared and order.camera.cross_check:
+        from pam_faceid.adapters.cameras.camera_pair import CameraPair
+
+        return CameraPair(camera, V4l2Camera(order.camera))
+    return camera
+
+
+def _depth_source(order: Order) -> DepthSource:
+    if order.recording:
+        from pam_faceid.adapters.cameras.depth_recording import DepthRecording
+
+        return DepthRecording(order.recording, loop=order.loop)
+    if order.rig is not None:
+        from pam_faceid.adapters.cameras.depth_live import DepthNodes
+
+        return DepthNodes(order.camera, order.rig)
+    from pam_faceid.adapters.cameras.realsense import RealSense
+
+    return RealSense(order.camera.depth.partition(":")[2], allow_virtual=order.camera.allow_virtual)

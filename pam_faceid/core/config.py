@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from pam_faceid.core.camera_settings import check_cameras
 from pam_faceid.core.errors import ConfigError
 from pam_faceid.core.hours import parse_hours
 
@@ -33,6 +34,12 @@ class CameraConfig(Section, frozen=True):
     Args:
         device: "auto", or a stable path under /dev/v4l/by-id or /dev/v4l/by-path.
         infrared: The camera of services that want infrared: as `device`; empty for none.
+        cross_check: Look through the colour camera too where infrared is wanted, and refuse a face
+            that the two do not see alike. The hardware has to deliver both at once.
+        depth: The depth camera: "auto" or the node of distances beside `device`, "realsense",
+            "realsense:SERIAL", or the folder of a recording, root-owned; empty for none. Asked in
+            every attempt but those that look in infrared.
+        depth_calibration: File of the intrinsics of `device` and of a node of distances.
         allow_virtual: Accept a camera that is no device but a program, for tests. Named in every
             audit line.
         recording: A video file or a folder of images in place of a camera, for provisioning, demos
@@ -45,6 +52,9 @@ class CameraConfig(Section, frozen=True):
 
     device: str = "auto"
     infrared: str = ""
+    cross_check: bool = False
+    depth: str = ""
+    depth_calibration: str = ""
     allow_virtual: bool = False
     recording: str = ""
     width: Pixels = 640
@@ -224,6 +234,7 @@ class ServiceConfig(Section, frozen=True):
         hours: Local times at which the face may be used, as `core.hours` reads them; empty: always.
         require_ir: Look through the infrared camera of `[camera]`, or not at all.
         attack: As `mode` of `[attack]`, for this service; empty: as there.
+        require_depth: Look through the depth camera of `[camera]`, or not at all.
     """
 
     enabled: bool = True
@@ -231,6 +242,7 @@ class ServiceConfig(Section, frozen=True):
     hours: str = ""
     require_ir: bool = False
     attack: Literal["", "off", "passive", "challenge"] = ""
+    require_depth: bool = False
 
 
 class DaemonConfig(Section, frozen=True):
@@ -315,6 +327,7 @@ def parse_config(mapping: Mapping[str, object], *, origin: str) -> Config:
         ) from error
     _check_matching(config.matching, origin)
     _check_hours(config.services, origin)
+    check_cameras(config.camera, config.services, origin=origin)
     if config.quality.min_brightness >= config.quality.max_brightness:
         raise ConfigError(
             f"{origin} [quality]: min_brightness must be lower than max_brightness",

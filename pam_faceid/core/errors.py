@@ -36,6 +36,10 @@ class CameraBusyError(CameraError):
     """Another process uses the camera. Only a privileged process can tell which."""
 
 
+class DepthUnknownError(FaceIdError):
+    """Too little depth of a face is known to make anything of it."""
+
+
 class VaultError(FaceIdError):
     """A template or the key cannot be read, opened or written."""
 

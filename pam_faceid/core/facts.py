@@ -79,6 +79,7 @@ class Reason(str, Enum):
     SERVICE_OFF = "service_off"
     OUTSIDE_HOURS = "outside_hours"
     NO_INFRARED = "no_infrared"
+    NO_DEPTH = "no_depth"
     ROOT = "root"
     EXCLUDED = "excluded"
     REMOTE = "remote"

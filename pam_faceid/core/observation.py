@@ -9,18 +9,21 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pam_faceid.core import infrared, quality
+from pam_faceid.core import quality
 from pam_faceid.core.config import QualityConfig
+from pam_faceid.core.errors import DepthUnknownError
 from pam_faceid.core.mesh import eye_opening, head_turn, lid_gap, nose_place
 from pam_faceid.core.motion import relief_log_odds
 from pam_faceid.core.ports import (
     AttackDetector,
     CoverDetector,
+    DepthEmbedder,
     Embedder,
     FaceDetector,
     FaceFollower,
     FaceLandmarker,
 )
+from pam_faceid.core.presented import lit_wrongly, seen_otherwise, shaped_otherwise
 from pam_faceid.core.types import (
     Embedding,
     Face,
@@ -38,7 +41,7 @@ def observe(
     *,
     index: int,
     detector: FaceDetector,
-    embedder: Embedder,
+    embedder: Embedder | DepthEmbedder,
     landmarker: FaceLandmarker,
     cover_detector: CoverDetector,
     limits: QualityConfig,
@@ -98,9 +101,14 @@ def observe(
     refusal = seen_badly(frame.pixels, face, crop, measured, limits=limits)
     lap("align")
     if refusal is None and frame.ambient is not None:
-        light = infrared.active_light(frame.pixels, frame.ambient, face)
-        refusal = None if infrared.judge(light) is None else Refusal.UNLIKE_A_HEAD
+        refusal = lit_wrongly(frame, face)
         lap("infrared")
+    if refusal is None and frame.beside is not None:
+        refusal = seen_otherwise(frame, face, detector=detector, limits=limits)
+        lap("pair")
+    if refusal is None and frame.depth is not None:
+        refusal = shaped_otherwise(frame.depth, face)
+        lap("depth")
     mesh = None
     if refusal is None:
         refusal, mesh = hidden(
@@ -121,7 +129,10 @@ def observe(
             mesh = landmarker.locate(frame.pixels, face)
             lap("look")
         return observed(refusal, measured, presentation=presented(face, mesh, relief))
-    embedding = embedder.embed(crop)
+    try:
+        embedding = _embedded(frame, face, crop, embedder)
+    except DepthUnknownError:
+        return observed(Refusal.DEPTH_UNKNOWN, measured, presentation=presented(face, mesh, relief))
     lap("embed")
     scores = [
         None if asked is None else float(asked.score(frame.pixels, face))
@@ -159,6 +170,19 @@ def presented(face: Face, mesh: FaceMesh | None, relief: float | None) -> Presen
         nose_down=down,
         lid_gap=lids,
     )
+
+
+def _embedded(
+    frame: Frame, face: Face, crop: NDArray[np.uint8], embedder: Embedder | DepthEmbedder
+) -> Embedding:
+    if not isinstance(embedder, DepthEmbedder):
+        return embedder.embed(crop)
+    if frame.depth is None:
+        raise DepthUnknownError(
+            f"{frame.origin} gives no depth, and {embedder.model_id} needs it",
+            hint="name a depth camera in [camera] depth",
+        )
+    return embedder.embed_with_depth(crop, frame.depth, face)
 
 
 def seen_badly(

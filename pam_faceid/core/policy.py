@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from pam_faceid.core.ageing import Due, password_due
 from pam_faceid.core.attack import AttackRule, bona_fide, judged
+from pam_faceid.core.camera_settings import stand_in
 from pam_faceid.core.errors import StateError
 from pam_faceid.core.evidence import GIVEN_UP, HIGHEST, EvidenceModel, weigh
 from pam_faceid.core.facts import ROOT, Reason, Refused
 from pam_faceid.core.hours import parse_hours
 from pam_faceid.core.lockout import locked_out
-from pam_faceid.core.types import FrameEvidence, Outcome, Refusal, Verdict
+from pam_faceid.core.types import SAID_OF_PICTURES, FrameEvidence, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pam_faceid.core.challenge import Challenge
@@ -98,8 +99,10 @@ def _not_for_service(request: Request, config: Config, facts: Facts) -> Refused 
     if spans and not any(span.holds(facts.week_time()) for span in spans):
         return Refused(Outcome.NOT_PERMITTED, Reason.OUTSIDE_HOURS)
     # A recording shows pictures that were taken in light that nobody knows.
-    if service.require_ir and (not config.camera.infrared or config.camera.recording):
+    if service.require_ir and (not config.camera.infrared or stand_in(config.camera)):
         return Refused(Outcome.NOT_PERMITTED, Reason.NO_INFRARED)
+    if service.require_depth and not config.camera.depth:
+        return Refused(Outcome.NOT_PERMITTED, Reason.NO_DEPTH)
     return None
 
 
@@ -169,8 +172,8 @@ def decide(
 
     Called after each frame. It is enough when the latest frames in a row reach the threshold and,
     where there is a model of the scores, all frames together say as much as one at the threshold;
-    and the presentation passes for bona fide, where that is asked. Who does not pass yet is looked
-    at further.
+    and the presentation passes for bona fide, where that is asked, and was not told more often to
+    be no head than it was compared. Who does not pass yet is looked at further.
     It cannot become enough when too few frames are left, or the owner would have been seen by now.
 
     Args:
@@ -200,7 +203,7 @@ def recognised(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> bool:
     """Whether the evidence is enough, where nothing is asked of the person."""
     scores = [frame.score for frame in evidence if frame.score is not None]
     passed = rule.attack is None or bona_fide(evidence, rule.attack)
-    return passed and _enough(scores, rule)
+    return passed and not _mostly_pictures(evidence) and _enough(scores, rule)
 
 
 def _enough(scores: Sequence[float], rule: DecisionRule) -> bool:
@@ -242,15 +245,23 @@ def conclude(
     return _verdict(_refused_as(evidence, rule), evidence, rule)
 
 
+def _mostly_pictures(evidence: Sequence[FrameEvidence]) -> bool:
+    """Whether more samples were told to be no head, by light, depth or place, than were compared.
+
+    Else the few frames in which a sheet of paper passes would carry all those in which it does not.
+    """
+    compared = sum(frame.score is not None for frame in evidence)
+    return sum(frame.refusal in SAID_OF_PICTURES for frame in evidence) > compared
+
+
 def _refused_as(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> Outcome:
     """Say what an attempt without a match was.
 
-    An attack, if the face alone would have matched; or if more samples were unlike a head in
-    infrared light than could be compared. The person is told no more than of a non-match.
+    An attack, if the face alone would have matched; or if more samples were told to be no head
+    than could be compared. The person is told no more than of a non-match.
     """
     scores = [frame.score for frame in evidence if frame.score is not None]
-    unlike = sum(frame.refusal is Refusal.UNLIKE_A_HEAD for frame in evidence)
-    if unlike > len(scores) or any(
+    if _mostly_pictures(evidence) or any(
         _enough(scores[:end], rule) for end in range(rule.agreeing_frames, len(scores) + 1)
     ):
         return Outcome.PRESENTATION_ATTACK

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,7 @@ class AttackDetector(Protocol):
         """Return the logarithm of the odds that a face in (H, W, 3) uint8 RGB is bona fide."""
 
 
+@runtime_checkable
 class DepthEmbedder(Protocol):
     """Turns one face with its depth into a unit vector."""
 
@@ -120,15 +121,18 @@ class DepthEmbedder(Protocol):
     def model_id(self) -> str:
         """`name@sha256-prefix`."""
 
-    def crop(self, frame: DepthFrame, face: Face) -> NDArray[np.uint8]:
-        """Return the normalised crop that the model wants, (S, S, 4) uint8: RGB and relief.
+    def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+        """Return the aligned colours, (S, S, 3) uint8 RGB, for the quality gate."""
+
+    def embed_with_depth(self, crop: NDArray[np.uint8], frame: DepthFrame, face: Face) -> Embedding:
+        """Return the embedding of a face.
+
+        Args:
+            crop: Made by `crop` of the frame's colours.
 
         Raises:
-            FaceIdError: Too little depth of the face is known.
+            DepthUnknownError: Too little depth of the face is known.
         """
-
-    def embed(self, crop: NDArray[np.uint8]) -> Embedding:
-        """Return the embedding of a crop made by `crop`."""
 
 
 class Observer(Protocol):

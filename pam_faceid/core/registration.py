@@ -44,13 +44,18 @@ def register(
     reach = _reach(far, z, depth=depth, colour=colour)
     registered = np.full(colour.height * colour.width, np.iinfo(np.uint16).max, np.uint16)
     depths = np.clip(np.rint(z), 1, np.iinfo(np.uint16).max - 1).astype(np.uint16)
+    # Far ones first: where several indices are one, the last value stays.
+    far_first = np.argsort(-z, kind="stable")
+    across, down, depths = across[far_first], down[far_first], depths[far_first]
     for step_y in range(-reach, reach + 1):
         for step_x in range(-reach, reach + 1):
             column = np.rint(across + step_x / 2).astype(np.int64)
             row = np.rint(down + step_y / 2).astype(np.int64)
             inside = (column >= 0) & (column < colour.width) & (row >= 0) & (row < colour.height)
             cells = row[inside] * colour.width + column[inside]
-            np.minimum.at(registered, cells, depths[inside])
+            seen = np.full(registered.shape, np.iinfo(np.uint16).max, np.uint16)
+            seen[cells] = depths[inside]
+            np.minimum(registered, seen, out=registered)
     registered[registered == np.iinfo(np.uint16).max] = UNKNOWN_MM
     return registered.reshape(colour.height, colour.width)
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.errors import DepthUnknownError
 from pam_faceid.core.geometry import ARCFACE_POINTS, ARCFACE_SIDE, similarity
 
 STEP_MM: Final = 0.75  # 95 mm each way: from the nose to behind the ears
@@ -33,7 +33,7 @@ def middle_mm(depth_mm: NDArray[np.uint16]) -> float:
         depth_mm: (S, S), 0 where unknown.
 
     Raises:
-        FaceIdError: Too little of it is known.
+        DepthUnknownError: Too little of it is known.
     """
     scale = len(depth_mm) / ARCFACE_SIDE
     points = np.rint(np.array(ARCFACE_POINTS) * scale).astype(np.intp)
@@ -41,7 +41,7 @@ def middle_mm(depth_mm: NDArray[np.uint16]) -> float:
     between = depth_mm[top : bottom + 1, left : right + 1]
     known = between[between > 0]
     if not known.size >= LEAST_KNOWN * between.size:
-        raise FaceIdError(
+        raise DepthUnknownError(
             f"only {known.size} of {between.size} depths in the middle of the face are known",
             hint="come nearer, or out of the sun; a depth camera sees 0.3 m to a few metres",
         )
@@ -52,7 +52,7 @@ def encode(depth_mm: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Return (S, S) uint8 relief of an aligned face of (S, S) mm.
 
     Raises:
-        FaceIdError: As `middle_mm`.
+        DepthUnknownError: As `middle_mm`.
     """
     nearer = (middle_mm(depth_mm) - depth_mm.astype(np.float32)) / STEP_MM
     steps = np.clip(np.rint(nearer + MIDDLE), UNKNOWN + 1, 255)

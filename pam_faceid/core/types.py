@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pam_faceid.core.depth_frames import DepthFrame
+
     FloatVector = NDArray[np.float32] | array[float]
 
 UNIT_NORM_TOLERANCE: Final = 1e-3
@@ -57,9 +59,20 @@ class Refusal(str, Enum):
     TOO_DARK = "too_dark"
     TOO_BRIGHT = "too_bright"
     UNLIKE_A_HEAD = "unlike_a_head"  # in the light of an infrared camera: `core.infrared`
+    OTHER_FACE = "other_face"  # than the other camera of a pair sees: `core.pairs`
+    DEPTH_UNKNOWN = "depth_unknown"
+    WRONG_SIZE = "wrong_size"  # in millimetres: `core.depth`
+    FLAT = "flat"
     SIDE_LIGHT = "side_light"
     FACE_COVERED = "face_covered"
     EYES_CLOSED = "eyes_closed"
+
+
+# Said of what is no head, or is not where it seems: who shows it has tried, though nothing of it is
+# compared.
+SAID_OF_PICTURES: Final = frozenset(
+    (Refusal.UNLIKE_A_HEAD, Refusal.OTHER_FACE, Refusal.WRONG_SIZE, Refusal.FLAT)
+)
 
 
 class Pose(str, Enum):
@@ -91,6 +104,8 @@ class Frame:
         origin: Where it came from, for messages: a device or a file, never the pixels.
         ambient: The frame beside it that an infrared camera took with its light off, shaped as
             `pixels`; None where the light does not flash.
+        beside: What the colour camera of a pair saw at that moment; None where none was asked.
+        depth: The same picture with its depth, from a depth camera.
     """
 
     pixels: NDArray[np.uint8] = field(repr=False)
@@ -98,6 +113,8 @@ class Frame:
     spectrum: Spectrum = Spectrum.COLOUR
     origin: str = ""
     ambient: NDArray[np.uint8] | None = field(default=None, repr=False)
+    beside: Frame | None = field(default=None, repr=False)
+    depth: DepthFrame | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -135,6 +135,28 @@ def test_a_recording_is_no_infrared_camera() -> None:
     assert refusal(config=config).reason is Reason.NO_INFRARED
 
 
+def test_a_service_that_wants_depth_is_refused_at_once_where_no_depth_camera_is_configured() -> (
+    None
+):
+    wanting: dict[str, object] = {"services": {"sudo": {"require_depth": True}}}
+    known = Known()
+    assert refusal(known, configured(wanting)) == Refused(Outcome.NOT_PERMITTED, Reason.NO_DEPTH)
+    assert known.asked == []
+    pictures = {"camera": {"recording": "/var/faces"}}
+    assert refusal(config=configured(wanting | pictures)).reason is Reason.NO_DEPTH
+    assert judge(config=configured(wanting | {"camera": {"depth": "realsense"}})) is None
+
+
+def test_a_recording_with_depth_is_no_infrared_camera() -> None:
+    config = configured(
+        {
+            "camera": {"infrared": "auto", "depth": "/var/solid"},
+            "services": {"*": {"require_ir": True}},
+        }
+    )
+    assert refusal(config=config).reason is Reason.NO_INFRARED
+
+
 @pytest.mark.parametrize("peer_uid", [0, ALICE])
 def test_root_may_ask_for_anyone_and_everyone_for_themselves(peer_uid: int) -> None:
     assert judge(request=Request(user="alice", service="sudo", peer_uid=peer_uid)) is None

@@ -47,6 +47,7 @@ def test_every_shipped_model_is_the_one_in_the_manifest(models_dir: Path) -> Non
         "face_mesh",
         "face_cover",
         "rgbd-siamese",
+        "rgbd-siamese-sface",
         "attack_detector",
         "inception_resnet_v1",
         "minifasnet_v2_skeleton",

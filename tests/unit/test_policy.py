@@ -62,6 +62,24 @@ def test_enough_compared_frames_without_agreement_are_a_non_match() -> None:
     assert verdict.compared == 4
 
 
+def test_frames_that_pass_among_more_that_are_flat_are_no_match() -> None:
+    """Paper that is waved passes now and then; a head is refused now and then."""
+    print_ = [Refusal.FLAT, 0.9, Refusal.FLAT, Refusal.WRONG_SIZE, 0.9, Refusal.OTHER_FACE]
+    assert decide(evidence(*print_), RULE) is None
+    assert conclude(evidence(*print_), RULE).outcome is Outcome.PRESENTATION_ATTACK
+    verdict = decide(evidence(*print_, 0.9, 0.9), RULE)
+    assert verdict is not None
+    assert verdict.outcome is Outcome.MATCH
+    person = decide(evidence(Refusal.FLAT, 0.9, 0.9), RULE)
+    assert person is not None
+    assert person.outcome is Outcome.MATCH
+
+
+def test_unknown_depth_accuses_nobody() -> None:
+    ended = conclude(evidence(*[Refusal.DEPTH_UNKNOWN] * 5), RULE)
+    assert ended.outcome is Outcome.FAILURE_TO_ACQUIRE
+
+
 def test_infinite_scores_need_agreement_too() -> None:
     """No score, however large, is worth two frames."""
     assert decide(evidence(math.inf), RULE) is None

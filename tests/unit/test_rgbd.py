@@ -11,13 +11,20 @@ import pytest
 from numpy.typing import NDArray
 
 from pam_faceid.adapters.models.embedder import OnnxEmbedder
-from pam_faceid.adapters.models.manifest import Manifest, ModelSpec, load_manifest, read_model
+from pam_faceid.adapters.models.joined_embedder import JoinedEmbedder
+from pam_faceid.adapters.models.manifest import (
+    Manifest,
+    ModelSpec,
+    load_manifest,
+    model_id,
+    read_model,
+)
 from pam_faceid.adapters.models.registry import to_toml
 from pam_faceid.adapters.models.rgbd_crop import rgbd_crop
 from pam_faceid.adapters.models.rgbd_embedder import RgbdEmbedder
 from pam_faceid.apps import wiring
 from pam_faceid.core import relief
-from pam_faceid.core.config import Config, MatchingConfig
+from pam_faceid.core.config import CameraConfig, Config, Matcher, MatchingConfig
 from pam_faceid.core.depth_frames import DepthFrame
 from pam_faceid.core.errors import ConfigError, FaceIdError, ModelError
 from pam_faceid.core.types import Face
@@ -25,6 +32,7 @@ from tests.depth_scenes import face_at, frame_of, head, scene
 
 SIDE = 64
 NAME = "rgbd-siamese"
+JOINED = "rgbd-siamese-sface"
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +107,21 @@ def test_a_face_of_which_too_little_depth_is_known_gives_no_crop() -> None:
 
 def test_the_embedding_is_a_unit_vector_that_depends_on_the_depth(embedder: RgbdEmbedder) -> None:
     crop = crop_at(500)
-    vector = np.asarray(embedder.embed(crop).vector)
+    vector = np.asarray(embedder.embed_relief(crop).vector)
     assert vector.shape == (128,)
     flat = crop.copy()
     flat[..., 3] = relief.MIDDLE
-    assert float(vector @ np.asarray(embedder.embed(flat).vector)) < 0.999
+    assert float(vector @ np.asarray(embedder.embed_relief(flat).vector)) < 0.999
 
 
 def test_the_embedder_crops_what_it_embeds(embedder: RgbdEmbedder) -> None:
     frame = coloured(scene(head))
-    crop = embedder.crop(frame, face_at())
-    assert crop.shape == (SIDE, SIDE, 4)
-    assert embedder.embed(crop).model_id.startswith(f"{NAME}@")
+    crop = embedder.crop(frame.colour.pixels, face_at())
+    assert crop.shape == (112, 112, 3)
+    embedding = embedder.embed_with_depth(crop, frame, face_at())
+    assert embedding.model_id.startswith(f"{NAME}@")
+    cut = rgbd_crop(frame.colour.pixels, frame.depth_mm, face_at().points, side=SIDE)
+    assert np.array_equal(embedding.vector, embedder.embed_relief(cut).vector)
 
 
 def test_an_embedder_of_colours_and_one_of_depth_are_not_taken_for_each_other(
@@ -134,6 +145,90 @@ def test_choosing_it_without_a_depth_camera_is_an_error_of_the_configuration(
         with pytest.raises(ConfigError, match="rgbd-siamese needs a depth camera") as caught:
             use()
         assert "sface_mirrored" in caught.value.hint
+
+
+def test_choosing_it_with_an_infrared_look_is_an_error_of_the_configuration(
+    manifest: Manifest,
+) -> None:
+    config = Config(
+        camera=CameraConfig(depth="realsense", infrared="auto"),
+        matching=MatchingConfig(embedder=NAME),
+    )
+    with pytest.raises(ConfigError, match="an infrared camera gives none"):
+        wiring.order_for(config, manifest, one_shot=True, infrared=True)
+    assert wiring.order_for(config, manifest, one_shot=True).depth
+
+
+def built(manifest: Manifest, name: str) -> JoinedEmbedder | RgbdEmbedder:
+    """The embedder that an observer loads for a configuration."""
+    config = Config(camera=CameraConfig(depth="realsense"), matching=MatchingConfig(embedder=name))
+    order = wiring.order_for(config, manifest, one_shot=True)
+    joined = None if order.joined is None else read_model(order.joined)
+    made = wiring.embedder(order, read_model(order.embedder), joined)
+    assert isinstance(made, (JoinedEmbedder, RgbdEmbedder))
+    return made
+
+
+def test_both_side_by_side_compare_by_the_weighted_mean_of_their_cosines(
+    manifest: Manifest,
+) -> None:
+    both = built(manifest, JOINED)
+    solid = built(manifest, NAME)
+    spec = manifest.find(JOINED)
+    assert spec.joined is not None
+    other = manifest.find(spec.joined.name)
+    beside = OnnxEmbedder(other, read_model(other), threads=1, optimise=False)
+    frames = [coloured(scene(head, seed=seed)) for seed in (1, 2)]
+    faces = [face_at(), face_at(distance_mm=510.0)]
+
+    def cosine(vectors: list[NDArray[np.float32]]) -> float:
+        return float(np.asarray(vectors[0]) @ np.asarray(vectors[1]))
+
+    crops = [both.crop(f.colour.pixels, face) for f, face in zip(frames, faces, strict=True)]
+    shown = list(zip(crops, frames, faces, strict=True))
+    joined = [both.embed_with_depth(*one) for one in shown]
+    assert all(len(e.vector) == spec.dimensions for e in joined)
+    wanted = (1 - spec.joined.weight) * cosine(
+        [solid.embed_with_depth(*one).vector for one in shown]
+    ) + spec.joined.weight * cosine([beside.embed(crop).vector for crop in crops])
+    assert cosine([e.vector for e in joined]) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_template_is_of_both_models(manifest: Manifest) -> None:
+    """Where either file is another one, its vectors are compared with nothing."""
+    spec = manifest.find(JOINED)
+    assert spec.joined is not None
+    assert model_id(spec) != model_id(manifest.find(NAME)).replace(NAME, JOINED)
+    for change in ({"sha256": "0" * 64}, {"weight": 0.5}):
+        other = msgspec.structs.replace(spec, joined=msgspec.structs.replace(spec.joined, **change))
+        assert model_id(other) != model_id(spec)
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "nobody"}, {"sha256": "0" * 64}], ids=["missing", "altered"]
+)
+def test_a_manifest_that_joins_what_is_not_there_is_refused(
+    tmp_path: Path, manifest: Manifest, change: dict[str, str]
+) -> None:
+    spec = manifest.find(JOINED)
+    assert spec.joined is not None
+    wrong = msgspec.structs.replace(spec, joined=msgspec.structs.replace(spec.joined, **change))
+    (tmp_path / "manifest.toml").write_text(to_toml([manifest.find("sface_mirrored"), wrong]))
+    (tmp_path / "manifest.toml").chmod(0o644)
+    with pytest.raises(ModelError, match="is joined with"):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("matcher", ["centre", "nearest"])
+@pytest.mark.parametrize("name", [NAME, JOINED])
+def test_the_default_rate_has_a_threshold_for_it(
+    manifest: Manifest, name: str, matcher: Matcher
+) -> None:
+    config = Config(
+        camera=CameraConfig(depth="realsense"),
+        matching=MatchingConfig(embedder=name, matcher=matcher),
+    )
+    assert 0.5 < wiring.decision_rule(config, manifest).threshold < 1.0
 
 
 def test_a_manifest_that_gives_colours_a_crop_of_depth_is_refused(

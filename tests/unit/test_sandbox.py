@@ -286,6 +286,39 @@ def test_a_confined_observer_still_tells_a_device_from_a_program(open_folder: Pa
     assert ended.stdout == "told", ended.stderr
 
 
+@pytest.mark.parametrize("usb", [False, True])
+def test_only_a_camera_on_usb_opens_the_way_to_its_library(*, usb: bool) -> None:
+    """What libusb needs to look for a device, and no socket to anybody but the kernel."""
+    ended = run(f"""
+        import errno, os, socket
+        from pam_faceid.adapters import sandbox
+        from pam_faceid.adapters.sandbox import profiles
+        sandbox.drop_to("faceid")
+        profiles.confine_observer(models=[], devices=(), usb={usb})
+        try:
+            listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15)
+            listener.bind((0, 2))
+            os.close(os.open("/sys/devices", os.O_RDONLY))
+            got = True
+        except OSError as error:
+            assert error.errno == errno.ENOSYS, error
+            got = False
+        assert got is {usb}
+        for family in (socket.AF_INET, socket.AF_UNIX, socket.AF_PACKET):
+            try:
+                socket.socket(family, socket.SOCK_STREAM)
+            except OSError:
+                continue
+            raise SystemExit("a socket to others")
+        try:
+            os.open("/etc/hostname", os.O_RDONLY)
+        except PermissionError:
+            os.write(1, b"kept in")
+        os._exit(0)
+    """)
+    assert ended.stdout == "kept in", ended.stdout + ended.stderr
+
+
 def test_a_process_with_threads_is_not_confined() -> None:
     """Its other threads would go on as before, with the same memory."""
     ended = run("""

@@ -34,6 +34,7 @@ ORDER: Final = (
     "refused_samples",
     "camera",
     "recording",
+    "depth",
     "allow_virtual",
     "embedder",
     "detector",

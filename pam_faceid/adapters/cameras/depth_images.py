@@ -13,7 +13,6 @@ from pam_faceid.adapters.cameras.images import image_size
 from pam_faceid.core.depth_frames import UNKNOWN_MM
 from pam_faceid.core.errors import CameraError
 
-MAX_DEPTH_SIDE_PX: Final = 2048  # of the depth cameras sold, none has more
 # Nothing lies nearer to a depth camera than some centimetres: what does is in other units.
 NEAREST_MM: Final = 60
 _BYTES: Final = 2

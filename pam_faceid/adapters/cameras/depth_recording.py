@@ -41,6 +41,21 @@ def open_depth_recording(folder: Path, *, require_root_owned: bool) -> list[Open
     return files
 
 
+def has_depth(paths: Sequence[Path]) -> bool:
+    """Whether what is named to be looked at is a recording with depth.
+
+    Raises:
+        CameraError: One of several is, which can only be looked at alone.
+    """
+    found = [path for path in paths if (path / RECORDING_FILE).exists()]
+    if found and len(paths) > 1:
+        raise CameraError(
+            f"{found[0]} is a recording with depth, and is looked at alone",
+            hint="name it without other files",
+        )
+    return bool(found)
+
+
 class DepthRecording:
     """Implements `DepthSource` with files that someone else opened.
 

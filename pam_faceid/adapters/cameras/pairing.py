@@ -70,8 +70,9 @@ class Pairing:
                 f"{MOST_APART_SECONDS} s may lie between",
                 hint="compare colour_seconds and depth_seconds; let one trigger start both cameras",
             )
-        self._refuse_frozen(depth, name=name)
+        # First: where nothing is known, nothing changes either.
         known = known_depth(depth, unknown=self._rig.unknown, name=name)
+        self._refuse_frozen(depth, name=name)
         lens = self._rig.colour.intrinsics()
         extrinsics = self._rig.extrinsics()
         if extrinsics is not None:

@@ -10,11 +10,11 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from pam_faceid.adapters.cameras.depth_images import MAX_DEPTH_SIDE_PX
 from pam_faceid.core.depth_frames import DepthKind, DepthNoise, Extrinsics, Intrinsics
 from pam_faceid.core.errors import CameraError
 
 FORMAT: Final = "pam_faceid-depth"
+MAX_DEPTH_SIDE_PX: Final = 2048  # of the depth cameras sold, none has more
 MAX_JSON_BYTES: Final = 1_000_000
 MAX_DEPTH_FRAMES: Final = 99  # two files each, of the 200 that may be open
 
@@ -144,7 +144,10 @@ def read_recording_file(data: bytes, *, name: str) -> RecordingFile:
 
 
 def read_rig(data: bytes, *, name: str) -> Rig:
-    """Read the calibration of two live nodes. Raises CameraError, as `read_recording_file`."""
+    """Read the calibration of two live nodes. Raises CameraError, as `read_recording_file`.
+
+    Loads no decoder: the privileged side reads it.
+    """
     return _checked(_decode(data, Rig, name=name), name=name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import cv2
@@ -107,34 +107,50 @@ class V4l2Camera:
             self._capture = None
 
     def _open(self, camera: CameraInfo, spectrum: Spectrum) -> tuple[cv2.VideoCapture, CameraInfo]:
-        quieten_opencv()
         wanted = [
             *(cv2.CAP_PROP_FRAME_WIDTH, self._config.width),
             *(cv2.CAP_PROP_FRAME_HEIGHT, self._config.height),
-            *(cv2.CAP_PROP_BUFFERSIZE, _BUFFERS),
         ]
         code = pixel_format_for(camera, self._config, spectrum=spectrum)
         if code is not None:
             wanted = [cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*code.ljust(4)), *wanted]
-        before = device_descriptors(camera.number)
-        self._capture = cv2.VideoCapture(camera.node, cv2.CAP_V4L2, wanted)
-        try:
-            if not self._capture.isOpened():
-                raise _cannot_start(camera)
-            allowed = self._config.allow_virtual
-            camera = judge_opened(camera, before=before, allow_virtual=allowed)
-        except CameraError:
-            self.close()
-            raise
+        self._capture, camera = open_node(camera, wanted, allow_virtual=self._config.allow_virtual)
         return self._capture, camera
 
     def _read(self, capture: cv2.VideoCapture, camera: CameraInfo) -> NDArray[np.uint8]:
         found, picture = capture.read()
         if not found:
             self.close()
-            raise _cannot_start(camera)
+            raise cannot_start(camera)
         kind = cv2.COLOR_GRAY2RGB if picture.ndim == 2 else cv2.COLOR_BGR2RGB
         return np.asarray(cv2.cvtColor(picture, kind), dtype=np.uint8)
+
+
+def open_node(
+    camera: CameraInfo, wanted: Sequence[int], *, allow_virtual: bool
+) -> tuple[cv2.VideoCapture, CameraInfo]:
+    """Start a node, and say what was opened.
+
+    Args:
+        camera: What was found behind its path.
+        wanted: Properties and values in turn, as OpenCV has them.
+        allow_virtual: See `refuse_virtual`.
+
+    Raises:
+        CameraError: It gives no frame, was replaced, or is virtual and not allowed.
+    """
+    quieten_opencv()
+    before = device_descriptors(camera.number)
+    capture = cv2.VideoCapture(
+        camera.node, cv2.CAP_V4L2, [*wanted, cv2.CAP_PROP_BUFFERSIZE, _BUFFERS]
+    )
+    try:
+        if not capture.isOpened():
+            raise cannot_start(camera)
+        return capture, judge_opened(camera, before=before, allow_virtual=allow_virtual)
+    except CameraError:
+        capture.release()
+        raise
 
 
 def pixel_format_for(camera: CameraInfo, config: CameraConfig, *, spectrum: Spectrum) -> str | None:
@@ -227,7 +243,8 @@ _DARK_HINTS: Final = {
 }
 
 
-def _cannot_start(camera: CameraInfo) -> CameraError:
+def cannot_start(camera: CameraInfo) -> CameraError:
+    """Say why a node gives no frame."""
     if is_gone(camera.node):
         return CameraError(f"the camera {camera.path} has gone", hint="plug it in again")
     if is_busy(camera.node):

@@ -62,8 +62,7 @@ class OnnxEmbedder:
         """Return the face cut out of (H, W, 3) uint8 RGB as the model wants it, (S, S, 3)."""
         side = self._input.side
         if self._input.crop == "arcface112":
-            matrix = arcface_alignment(face.points)
-            return _pixels(cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR))
+            return aligned(pixels, face, side=side)
         left, top, right, bottom = with_margin(
             face.box, margin=MARGIN_PX, side=side, width=pixels.shape[1], height=pixels.shape[0]
         )
@@ -81,6 +80,12 @@ class OnnxEmbedder:
         planes *= self._input.scale
         vector = self._session.run(None, {self._input_name: planes})[0][0]
         return unit_vector(vector, self._model_id)
+
+
+def aligned(pixels: NDArray[np.uint8], face: Face, *, side: int) -> NDArray[np.uint8]:
+    """Return the face of (H, W, 3) uint8 RGB with its five points on those of ArcFace."""
+    matrix = arcface_alignment(face.points)
+    return _pixels(cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR))
 
 
 def unit_vector(vector: NDArray[np.float32], model_id: str) -> Embedding:

@@ -109,6 +109,20 @@ class Presentation(Record, frozen=True):
     date: str = ""
 
 
+class Joined(Record, frozen=True):
+    """Another embedder, whose vector stands beside that of the embedder that names it.
+
+    Args:
+        name: Of the other one.
+        sha256: Of its file: with another one, templates would not open.
+        weight: Of its cosine in the cosine of both; the rest is that of this one.
+    """
+
+    name: Name
+    sha256: Sha256
+    weight: Annotated[float, Meta(gt=0.0, lt=1.0)]
+
+
 class ModelSpec(Record, frozen=True):
     """One model.
 
@@ -121,7 +135,8 @@ class ModelSpec(Record, frozen=True):
         licence: SPDX expression, and what is known of the training data where that matters.
         origin: Of the weights.
         input: Of an embedder: what it is given.
-        dimensions: Of an embedder: the length of its vectors.
+        dimensions: Of an embedder: the length of its vectors, those of the joined one included.
+        joined: Of an embedder: another one beside it.
         calibration: Of an embedder, once measured: one image against one.
         templates: Of an embedder, once measured: one image against a template, by matcher.
         evidence: Of an embedder, once measured: scores over the frames of a camera, by matcher.
@@ -139,6 +154,7 @@ class ModelSpec(Record, frozen=True):
     origin: Origin
     input: Input | None = None
     dimensions: Annotated[int, Meta(ge=0)] = 0
+    joined: Joined | None = None
     calibration: Calibration | None = None
     templates: dict[Matcher, Calibration] = {}
     evidence: dict[Matcher, EvidenceModel] = {}
@@ -247,7 +263,11 @@ def read_listed(path: Path, sha256: str, *, what: str) -> bytes:
 
 def model_id(spec: ModelSpec) -> str:
     """Return what templates remember their model by."""
-    return f"{spec.name}@{spec.sha256[:12]}"
+    digest = spec.sha256
+    if spec.joined is not None:
+        both = f"{spec.sha256} {spec.joined.sha256} {spec.joined.weight}"
+        digest = hashlib.sha256(both.encode()).hexdigest()
+    return f"{spec.name}@{digest[:12]}"
 
 
 def _check(specs: tuple[ModelSpec, ...] | list[ModelSpec], *, origin: str) -> None:
@@ -268,6 +288,20 @@ def _check(specs: tuple[ModelSpec, ...] | list[ModelSpec], *, origin: str) -> No
             )
         if spec.input and spec.needs_depth is not (spec.input.crop == "arcface_relief"):
             raise ModelError(f"{origin}: {spec.name!r}: crop arcface_relief goes with colour rgbd")
+        if spec.joined is not None:
+            _check_joined(spec, spec.joined, specs, origin=origin)
+
+
+def _check_joined(
+    spec: ModelSpec, joined: Joined, specs: tuple[ModelSpec, ...] | list[ModelSpec], *, origin: str
+) -> None:
+    other = next((one for one in specs if one.name == joined.name), None)
+    if other is None or other.sha256 != joined.sha256 or not 0 < other.dimensions < spec.dimensions:
+        raise ModelError(
+            f"{origin}: {spec.name!r} is joined with {joined.name!r} of SHA-256"
+            f" {joined.sha256[:12]}..., which is not here",
+            hint=REINSTALL,
+        )
 
 
 def _read_protected(path: Path, *, what: str) -> bytes:

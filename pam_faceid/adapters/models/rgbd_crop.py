@@ -27,7 +27,8 @@ def rgbd_crop(
         side: S, px.
 
     Raises:
-        FaceIdError: The points are all the same, or too little depth is known; see `core.relief`.
+        FaceIdError: The points are all the same.
+        DepthUnknownError: Too little depth is known; see `core.relief`.
     """
     matrix = relief.face_alignment(points, side=side)
     colour = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pam_faceid.adapters.models.embedder import unit_vector
+from pam_faceid.adapters.models.embedder import aligned, unit_vector
 from pam_faceid.adapters.models.manifest import ModelSpec, model_id
 from pam_faceid.adapters.models.rgbd_crop import rgbd_crop
 from pam_faceid.adapters.models.session import open_session
 from pam_faceid.core.depth_frames import DepthFrame
 from pam_faceid.core.errors import ModelError
+from pam_faceid.core.geometry import ARCFACE_SIDE
 from pam_faceid.core.types import Embedding, Face
 
 
@@ -50,16 +51,26 @@ class RgbdEmbedder:
         """`name@sha256-prefix`."""
         return self._model_id
 
-    def crop(self, frame: DepthFrame, face: Face) -> NDArray[np.uint8]:
-        """Return the aligned face, (S, S, 4) uint8: red, green, blue and relief.
+    def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+        """Return the aligned colours, (112, 112, 3) uint8, as the default embedder has them.
+
+        The quality gate was measured on those.
+        """
+        return aligned(pixels, face, side=ARCFACE_SIDE)
+
+    def embed_with_depth(self, crop: NDArray[np.uint8], frame: DepthFrame, face: Face) -> Embedding:
+        """Return the embedding of a face. See `DepthEmbedder`.
 
         Raises:
-            FaceIdError: Too little depth of the face is known.
+            DepthUnknownError: Too little depth of the face is known.
+            ModelError: As `embed_relief`.
         """
-        return rgbd_crop(frame.colour.pixels, frame.depth_mm, face.points, side=self._input.side)
+        return self.embed_relief(
+            rgbd_crop(frame.colour.pixels, frame.depth_mm, face.points, side=self._input.side)
+        )
 
-    def embed(self, crop: NDArray[np.uint8]) -> Embedding:
-        """Return the embedding of a crop made by `crop`.
+    def embed_relief(self, crop: NDArray[np.uint8]) -> Embedding:
+        """Return the embedding of an aligned face, (S, S, 4) uint8: red, green, blue and relief.
 
         Raises:
             ModelError: The model gave no direction: a vector of zeros, or not numbers.

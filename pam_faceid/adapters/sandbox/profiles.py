@@ -49,6 +49,9 @@ _MACHINE_FILES: Final = (
     "/proc/meminfo",
     "/sys/devices/system",
 )
+# Where libusb looks for devices.
+_USB_FILES: Final = ("/proc/self/mountinfo", "/sys/bus", "/sys/class", "/sys/devices")
+_USB_DEVICES: Final = "/dev/bus/usb"
 # Whose file is it: the C library's answer to getpwnam.
 _ACCOUNT_FILES: Final = (
     "/etc/passwd",
@@ -70,10 +73,12 @@ _PR_GET_NAME: Final = 16
 _PR_CAPBSET_READ: Final = 23
 _IOCTL_KIND: Final = 0xFF00
 _IOCTL_V4L2: Final = 0x5600
+_IOCTL_USB: Final = 0x5500
 # isatty, as Python asks of each file that it opens, and a socket's timeout.
 _TERMINAL_IOCTLS: Final = (0x5401, 0x802C542A, 0x5413)
 _FILE_IOCTLS: Final = (0x5421, 0x5450, 0x5451)
 _AF_UNIX: Final = 1
+_AF_NETLINK: Final = 16
 
 _READING: Final = (
     *("access", "close", "close_range", "dup", "faccessat", "faccessat2", "fadvise64", "fcntl"),
@@ -93,6 +98,7 @@ _COMPUTING: Final = (
     *("sched_getscheduler", "sched_setaffinity", "sched_yield", "set_robust_list"),
     *("sigaltstack", "sysinfo", "uname"),
 )
+_USB: Final = ("bind", "eventfd2", "timerfd_create", "timerfd_settime")
 _WRITING: Final = (
     *(
         "chmod",
@@ -125,7 +131,11 @@ class Layers(msgspec.Struct, frozen=True):
 
 
 def confine_observer(
-    *, models: Iterable[str], devices: Iterable[str], about: Iterable[str] = ()
+    *,
+    models: Iterable[str],
+    devices: Iterable[str],
+    about: Iterable[str] = (),
+    usb: bool = False,
 ) -> Layers:
     """Keep whoever takes over this process from everything but the models and the camera.
 
@@ -135,6 +145,8 @@ def confine_observer(
         models: Model files.
         devices: The camera's node, a link to it, or "auto" for each that is there; "" for none.
         about: Files in which the kernel keeps what a camera says of itself.
+        usb: The camera is one that a library reaches past the kernel's drivers: by USB, as far as
+            the user of this process may open its devices.
 
     Raises:
         PrivilegeError: The kernel refused.
@@ -150,12 +162,16 @@ def confine_observer(
             # onnxruntime complains when it cannot list devices, not when it cannot look at them.
             Grant(["/dev", "/sys/bus/pci/devices"], LIST),
             Grant([node for device in devices for node in _nodes(device)], DEVICE),
+            Grant(_USB_FILES if usb else (), READ),
+            Grant([_USB_DEVICES] if usb else (), READ | DEVICE),
         ],
-        _calls(_READING, _TALKING, _COMPUTING)
+        _calls(_READING, _TALKING, _COMPUTING, _USB if usb else ())
         | {
             "openat": Argument(2, (0,), mask=_O_CREAT | _O_TRUNC | _O_TMPFILE),
-            "ioctl": Argument(1, (_IOCTL_V4L2,), mask=_IOCTL_KIND),
-        },
+            "ioctl": Argument(1, (_IOCTL_V4L2, *((_IOCTL_USB,) if usb else ())), mask=_IOCTL_KIND),
+        }
+        # What the kernel tells of devices that come and go.
+        | ({"socket": Argument(0, (_AF_NETLINK,))} if usb else {}),
         may_signal=False,
     )
 

@@ -55,6 +55,7 @@ class Argument(msgspec.Struct, frozen=True):
 # with the kernel's headers.
 NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
     "access": (21, -1),
+    "bind": (49, 200),
     "brk": (12, 214),
     "chmod": (90, -1),
     "chown": (92, -1),
@@ -66,6 +67,7 @@ NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
     "close_range": (436, 436),
     "connect": (42, 203),
     "dup": (32, 23),
+    "eventfd2": (290, 19),
     "exit": (60, 93),
     "exit_group": (231, 94),
     "faccessat": (269, 48),
@@ -158,6 +160,8 @@ NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
     "statx": (332, 291),
     "sysinfo": (99, 179),
     "tgkill": (234, 131),
+    "timerfd_create": (283, 85),
+    "timerfd_settime": (286, 86),
     "umask": (95, 166),
     "uname": (63, 160),
     "unlink": (87, -1),

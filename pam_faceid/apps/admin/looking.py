@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from pam_faceid.core.camera_settings import stand_in
 from pam_faceid.core.errors import CameraError
 
 if TYPE_CHECKING:
@@ -56,14 +57,15 @@ def check_infrared(config: Config, paths: Sequence[Path] | None, *, wanted: bool
         return
     if paths is not None:
         raise click.UsageError("--infrared looks through a camera, and --from at files: choose one")
-    if not config.camera.infrared or config.camera.recording:
+    if not config.camera.infrared or stand_in(config.camera):
         raise CameraError("no infrared camera is configured", hint="name it in [camera] infrared")
 
 
 def warn_of_stand_in(config: Config) -> None:
     """Say so when the configured camera is none, or need not be one."""
-    if config.camera.recording:
-        click.echo(f"! a recording stands in for the camera: {config.camera.recording}", err=True)
+    recorded = stand_in(config.camera)
+    if recorded:
+        click.echo(f"! a recording stands in for the camera: {recorded}", err=True)
     elif config.camera.allow_virtual:
         click.echo("! a virtual camera is allowed: a program may choose what is seen", err=True)
 

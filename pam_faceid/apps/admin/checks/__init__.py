@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pam_faceid.apps.admin.checks import attacks, cameras, login, machine, program, recognition
+from pam_faceid.apps.admin.checks import (
+    attacks,
+    cameras,
+    depth_camera,
+    login,
+    machine,
+    program,
+    recognition,
+)
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.layout import Layout
@@ -52,6 +60,7 @@ CHECKS: Final = (
     Check("camera", cameras.camera, needs=("configuration", "service user")),
     Check("camera nodes", machine.camera_nodes, needs=("configuration", "camera")),
     Check("infrared", cameras.infrared, needs=("configuration",)),
+    Check("depth", depth_camera.depth, needs=("configuration",)),
     Check("PAM services", login.pam),
     Check("password", login.password_service),
     Check("left half done", machine.leftover),

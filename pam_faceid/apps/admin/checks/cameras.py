@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pam_faceid.apps.admin.checks.finding import Finding, State
+from pam_faceid.core.camera_settings import stand_in
 from pam_faceid.core.errors import CameraError
 from pam_faceid.layout import SERVICE_USER, Layout
 
@@ -26,16 +27,18 @@ def camera(layout: Layout) -> Iterator[Finding]:
             "VIRTUAL CAMERAS ARE ALLOWED: whoever may write to one chooses the face that is let in",
             f"remove `allow_virtual` from [camera] in {layout.config_file}",
         )
-    if settings.recording:
+    recorded = stand_in(settings)
+    if recorded:
+        key = "recording" if settings.recording else "depth"
         yield Finding(
             State.WARN,
-            f"A RECORDING STANDS IN FOR THE CAMERA: {settings.recording}; whoever may choose what"
-            " it shows is let in",
-            f"remove `recording` from [camera] in {layout.config_file}",
+            f"A RECORDING STANDS IN FOR THE CAMERA: {recorded}; whoever may choose what it shows is"
+            " let in",
+            f"remove `{key}` from [camera] in {layout.config_file}",
         )
         return
     found = find_camera(settings.device)
-    yield from _state_of(found, layout, allow_virtual=settings.allow_virtual)
+    yield from state_of(found, layout, allow_virtual=settings.allow_virtual)
 
 
 def infrared(layout: Layout) -> Iterator[Finding]:
@@ -70,11 +73,35 @@ def infrared(layout: Layout) -> Iterator[Finding]:
             " because the configuration names it; frames in colour are refused",
             "see docs/infrared.md; or name another in [camera] infrared",
         )
-    yield from _state_of(found, layout, allow_virtual=config.camera.allow_virtual)
+    yield from state_of(found, layout, allow_virtual=config.camera.allow_virtual)
     yield _emitter(found, layout)
+    yield from _pair(found, layout)
 
 
-def _state_of(camera: CameraInfo, layout: Layout, *, allow_virtual: bool) -> Iterator[Finding]:
+def _pair(infrared: CameraInfo, layout: Layout) -> Iterator[Finding]:
+    """Say whether the colour camera is asked for the same face, where there is one beside."""
+    from pam_faceid.adapters.cameras.nodes import list_cameras
+    from pam_faceid.adapters.configuration import load_config
+    from pam_faceid.core.types import Spectrum
+
+    if load_config(layout).camera.cross_check:
+        yield Finding(State.OK, "the colour camera must see the same face (cross_check)")
+        return
+    beside = [
+        camera
+        for camera in list_cameras()
+        if camera.spectrum is Spectrum.COLOUR and camera.bus == infrared.bus
+    ]
+    if beside:
+        yield Finding(
+            State.OK,
+            f"{beside[0].path} sees colour beside it; with [camera] cross_check = true both must"
+            " see the same face, where the camera delivers both at once",
+        )
+
+
+def state_of(camera: CameraInfo, layout: Layout, *, allow_virtual: bool) -> Iterator[Finding]:
+    """Say whether a node is real, free, and open to the service user."""
     from pam_faceid.adapters.cameras.nodes import holders, is_busy
     from pam_faceid.adapters.cameras.virtual import refuse_virtual
 

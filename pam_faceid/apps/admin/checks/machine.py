@@ -16,6 +16,7 @@ from pam_faceid.adapters.pam_leftovers import leftovers
 from pam_faceid.adapters.pam_pending import PendingChanges
 from pam_faceid.adapters.pam_services import PamServices
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State, under
+from pam_faceid.core.camera_settings import stand_in
 from pam_faceid.layout import PROGRAM_DIR, Layout
 
 # Where install.sh puts them, and where the package does, on systems before /usr was merged too.
@@ -136,7 +137,7 @@ def camera_nodes(layout: Layout) -> Iterator[Finding]:
     cameras = list_cameras()
     for each in cameras:
         yield Finding(State.OK, f"{each.node}: {each.card}, {each.spectrum.value} ({each.path})")
-    if settings.recording or not cameras:
+    if stand_in(settings) or not cameras:
         return
     chosen = find_camera(settings.device)
     colour = [each for each in cameras if each.spectrum is Spectrum.COLOUR and not each.is_virtual]
