@@ -47,7 +47,7 @@ def recorded(machine: Machine, person: Shown, surface: Height, **changes: Any) -
 
 def look_at(machine: Machine, folder: Path, more: str = "") -> None:
     # A busy machine is slow to load models; what is shown here is not speed.
-    machine.configure(f'[camera]\ndepth = "{folder}"\n[attempt]\ntimeout_seconds = 10\n{more}')
+    machine.configure(f'[camera]\ndepth = "{folder}"\n[attempt]\ntimeout_seconds = 20\n{more}')
 
 
 def enrol(machine: Machine, folder: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_enrolled_head_is_let_in_and_its_picture_on_paper_is_not(
     for surface in (flat, rolled):
         recorded(machine, people[0], surface)
         line = ended(machine)
-        assert line["outcome"] != "match"
+        assert line["outcome"] == "presentation_attack", line
         assert line["refused_samples"] == "flat"
 
     recorded(machine, people[1], head)
