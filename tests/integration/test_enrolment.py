@@ -84,12 +84,15 @@ def test_a_photo_of_two_people_is_left_out(
     assert list(machine.layout.templates.iterdir()) == []
 
 
-def as_camera(machine: Machine, video: Path, *, pose_seconds: float) -> None:
+def as_camera(
+    machine: Machine, video: Path, *, pose_seconds: float, timeout_seconds: float = 60.0
+) -> None:
     """Put a video where the camera would be, played again and again."""
     shown = machine.layout.root / f"camera{video.suffix}"
     shutil.copyfile(video, shown)
     machine.configure(
         f'[camera]\nrecording = "{shown}"\n[enrolment]\npose_seconds = {pose_seconds}\n'
+        f"timeout_seconds = {timeout_seconds}\n"
     )
 
 
@@ -178,9 +181,7 @@ def test_one_picture_again_and_again_enrols_nobody_and_the_reason_is_named(
     still = laid[0].pixels.astype(np.float32)
     noisy = (np.clip(still + random.normal(0, 2, still.shape), 0, 255) for _ in range(20))
     video = write_frames(tmp_path / "still.avi", (frame.astype(np.uint8) for frame in noisy))
-    as_camera(machine, video, pose_seconds=1.0)
-    with machine.layout.config_file.open("a") as file:
-        file.write("timeout_seconds = 4.0\n")
+    as_camera(machine, video, pose_seconds=1.0, timeout_seconds=4.0)
 
     ended = add(machine, *(["--from", str(video)] if source == "file" else []))
 
