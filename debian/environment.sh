@@ -40,6 +40,8 @@ printf '#!%s -I\nimport sys\nfrom pam_faceid.apps.daemon import main\nsys.exit(m
     /opt/pam_faceid/current/bin/python >"$folder/bin/faceidd"
 chmod 755 "$folder/bin/faceidd"
 find "$folder/lib" -name direct_url.json -exec rm {} +
+find "$folder/lib" -path '*.dist-info/RECORD' \
+    -exec sed -i -e '\|^\.\./\.\./\.\./bin/|d' -e '\|/direct_url\.json,|d' {} +
 find "$folder/lib" -type f ! -name '*.so*' -exec chmod a-x {} +
 printf 'home = /usr/bin\ninclude-system-site-packages = false\n' >"$folder/pyvenv.cfg"
 # By hash and unchecked: no time of a file goes in, and a login compares none.
