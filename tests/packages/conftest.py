@@ -157,7 +157,9 @@ def bed(workshop: Workshop, machine: Machine) -> Iterator[Bed]:
 def show(bed: Bed, who: str) -> None:
     """Put somebody before the camera, and let a busy machine take its time to look."""
     recording = f'[camera]\nrecording = "{RECORDINGS / who}.avi"\n'
-    bed.configure(f"{recording}[attempt]\ntimeout_seconds = 60\n")
+    # What is recorded is a print that sways, and moves as the flat picture that it is.
+    attack = '[attack]\nmode = "off"\n'
+    bed.configure(f"{recording}{attack}[attempt]\ntimeout_seconds = 60\n")
 
 
 def enable(bed: Bed, service: str, client: str) -> None:
