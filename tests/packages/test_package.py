@@ -18,7 +18,17 @@ from tests.packages.conftest import (
     enable,
     show,
 )
-from tests.systemd.conftest import BY_FACE, BY_PASSWORD, CONFIGURATION, PASSWORD, USER, Bed, Login
+from tests.systemd.conftest import (
+    BY_FACE,
+    BY_PASSWORD,
+    CONFIGURATION,
+    KEEPER,
+    PASSWORD,
+    SOCKETS,
+    USER,
+    Bed,
+    Login,
+)
 from tests.systemd.typing import type_at
 
 pytestmark = pytest.mark.root
@@ -171,7 +181,9 @@ def test_removing_takes_the_face_out_of_every_service_first(
     only_the_password_works(bed)
     assert template(bed.machine)
     assert processes_of_ours(bed) == ""
-    assert bed.run("systemctl", "list-units", "--all", "--no-legend", "faceid*") == ""
+    # None runs, waits or failed, and none is there; links that enable the sockets stay.
+    assert bed.run("systemctl", "list-units", "--no-legend", "faceid*") == ""
+    assert {bed.property(unit, "LoadState") for unit in (KEEPER, *SOCKETS)} == {"not-found"}
 
     bed.run(*INSTALL, DEBS / packages.first.name)  # templates and key are those of before
     enable(bed, "sudo", client)
