@@ -203,7 +203,8 @@ def recognised(evidence: Sequence[FrameEvidence], rule: DecisionRule) -> bool:
     """Whether the evidence is enough, where nothing is asked of the person."""
     scores = [frame.score for frame in evidence if frame.score is not None]
     passed = rule.attack is None or bona_fide(evidence, rule.attack)
-    return passed and not _mostly_pictures(evidence) and _enough(scores, rule)
+    passed = passed and not _mostly_pictures(evidence)
+    return passed and _enough(scores, rule)
 
 
 def _enough(scores: Sequence[float], rule: DecisionRule) -> bool:

@@ -29,7 +29,7 @@ ADVICE: Final = {
     Refusal.UNLIKE_A_HEAD: "Look straight at the camera, away from the sun and from walls",
     Refusal.OTHER_FACE: "Look at the camera so that both its lenses see you",
     Refusal.DEPTH_UNKNOWN: "Come to about half a metre, out of the sun",
-    Refusal.WRONG_SIZE: "Look straight at the camera, from about half a metre",
+    Refusal.WRONG_SIZE: "Come to about half a metre and look straight at the camera",
     Refusal.FLAT: "Look straight at the camera, from about half a metre",
     Refusal.SIDE_LIGHT: "The light comes from one side: turn towards it",
     Refusal.FACE_COVERED: "Your face is covered: take off mask, scarf or dark glasses",
