@@ -18,7 +18,7 @@ from benchmarks import report
 from benchmarks.bed import STRANGER, Bed, make_bed
 from benchmarks.extraction import SHIPPED_MODELS
 from benchmarks.lines import Line, table
-from benchmarks.logins import at_rest, logins
+from benchmarks.logins import FRAME_STAGES, at_rest, logins
 from benchmarks.logins import refusals as served_refusals
 from benchmarks.memory import peak_memory
 from benchmarks.served import serve
@@ -202,7 +202,7 @@ def _audited_stages(audit: dict[str, str], hook_ms: float) -> dict[str, float]:
     named = {
         f"  last frame: {key.removesuffix('_ms')}": float(value)
         for key, value in audit.items()
-        if key in ("capture_ms", "detect_ms", "align_ms", "look_ms", "embed_ms")
+        if key in ("capture_ms", *FRAME_STAGES)
     }
     return stages | named
 

@@ -19,7 +19,14 @@ LOADED_MB: Final = 180.0
 DROPPED_MB: Final = 60.0
 WATCHED_SECONDS: Final = 10.0
 RESTING_SECONDS: Final = 2.0  # the reply comes before the look is over
-FRAME_STAGES: Final = ("detect_ms", "align_ms", "look_ms", "embed_ms")
+FRAME_STAGES: Final = (
+    "detect_ms",
+    "align_ms",
+    "look_ms",
+    "follow_ms",
+    "embed_ms",
+    "attack_ms",
+)
 
 
 def logins(bed: Bed, *, runs: int) -> list[Line]:
