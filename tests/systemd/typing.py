@@ -10,7 +10,7 @@ from tests.machines import SECONDS, Booted
 
 # In the machine itself: a terminal of another instance of devpts has no name there.
 _TYPIST = """
-import json, os, pty, select, sys, time
+import json, os, pty, select, sys, termios, time
 command, answers, last_words, seconds = json.loads(sys.argv[1])
 pid, terminal = pty.fork()
 if pid == 0:
@@ -29,6 +29,10 @@ while time.monotonic() < until and not any(word in unread for word in last_words
     for prompt, answer in answers:
         if prompt in unread:
             unread = unread.split(prompt, 1)[1]
+            # pkttyagent turns echo off after it asked, and throws away what was typed until then.
+            calm = time.monotonic() + 5
+            while termios.tcgetattr(terminal)[3] & termios.ECHO and time.monotonic() < calm:
+                time.sleep(0.02)
             os.write(terminal, (answer + "\\n").encode())
 os.close(terminal)
 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
