@@ -72,7 +72,7 @@ unfixed:
 	$(PYTHON) -m tests.unfixed
 
 e2e:
-	$(BIN)pytest -s --junitxml=build/e2e/results.xml tests/e2e/bed/enrolment.py
+	$(BIN)pytest -s --junitxml=build/e2e/results.xml tests/e2e/bed/enrolment.py tests/e2e/bed/programs.py
 
 fuzz:
 	FUZZ_SECONDS=$(SECONDS) $(BIN)pytest -q tests/fuzz
