@@ -218,24 +218,30 @@ remove_releases_but() {
 }
 
 build_release() {
-    local release=$1 pip pins=install.txt size=110 drawing
+    local release=$1 pip wheel pins=install.txt size=110 drawing
     drawing=("$CURRENT"/lib/python3*/site-packages/matplotlib)
     # What draws was asked for now, or is there already. The pins are those of install.txt and more.
     if ((REPORT || ${#drawing[@]})); then pins=report.txt size=135; fi
-    pip=("$release/bin/python" -I -m pip --quiet --disable-pip-version-check --no-input
+    wheel=$(printf '%s\n' /usr/share/python-wheels/pip-*.whl | tail -n 1) # of python3-venv
+    pip=("$release/bin/python" -I "$release/build/pip" --quiet --disable-pip-version-check --no-input
         --no-cache-dir)
     say "Building $release: downloads about $size MB"
     remove_releases_but "$(readlink -f "$CURRENT" || true)" # what a run before left unfinished
-    run mkdir -p "$release/build" "$release/models"
-    run "$PYTHON" -I -m venv "$release"
-    run "${pip[@]}" install --require-hashes --only-binary :all: \
-        -r "$SOURCE/requirements/$pins" -r "$SOURCE/requirements/build.txt"
-    run cp -R "$SOURCE"/{pam_faceid,pyproject.toml,README.md,LICENSE} "$release/build/"
-    run "${pip[@]}" install --no-deps --no-index --no-build-isolation "$release/build"
-    # Nothing that runs at login needs these: a fifth of the size, on Python 3.10 a quarter.
-    run "${pip[@]}" --quiet uninstall --yes sympy mpmath setuptools pip
-    run rm -rf "$release/build"
+    run mkdir -p "$release/build/source" "$release/models"
+    run "$PYTHON" -I -m venv --without-pip "$release"
+    # pip need not be a part of what it makes, nor what builds our own package be compiled.
+    run "$PYTHON" -I -m zipfile --extract "$wheel" "$release/build"
+    run "$SOURCE/packaging/again.sh" "${pip[@]}" install --no-compile --require-hashes \
+        --only-binary :all: -r "$SOURCE/requirements/$pins" -r "$SOURCE/requirements/build.txt"
+    run cp -R "$SOURCE"/{pam_faceid,pyproject.toml,README.md,LICENSE} "$release/build/source/"
+    run "${pip[@]}" install --no-compile --no-deps --no-index --no-build-isolation \
+        "$release/build/source"
+    run rm -rf "$release/build" "$release/bin/isympy" \
+        "$release"/lib/python3*/site-packages/{sympy,mpmath,setuptools}* \
+        "$release"/lib/python3*/site-packages/{_distutils_hack,distutils-precedence.pth,pkg_resources}
     run sh "$SOURCE/packaging/trim.sh" "$release"
+    # As pip does: what is of another version of Python stays as it is.
+    run "$release/bin/python" -I -m compileall -qq -j 0 "$release/lib" || true
     run install --mode=0644 "$SOURCE"/onnx_models/{manifest.toml,*.onnx,*.json} "$release/models/"
     run "$release/bin/python" -I -c 'import sys
 from pathlib import Path

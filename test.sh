@@ -45,7 +45,7 @@ make_environment() {
         say "making .venv with $($PYTHON --version)"
         rm -rf .venv
         "$PYTHON" -m venv .venv
-        .venv/bin/pip install --quiet --disable-pip-version-check \
+        packaging/again.sh .venv/bin/pip install --quiet --disable-pip-version-check \
             --require-hashes --only-binary :all: -r requirements/test.txt
         .venv/bin/pip install --quiet --disable-pip-version-check \
             --no-deps --no-build-isolation --no-index --editable .

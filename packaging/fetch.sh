@@ -5,6 +5,7 @@
 set -eu
 
 folder=$1
+again=$(dirname "$0")/again.sh
 requirements=$(cd "$(dirname "$0")/../requirements" && pwd)
 pins="$requirements/install.txt $requirements/build.txt"
 python=/usr/bin/python3
@@ -18,7 +19,7 @@ trap 'rm -rf "$tools"' EXIT
 rm -rf "$folder"
 mkdir -p "$folder"
 for pin in $pins; do
-    "$tools/bin/python" -I -m pip --quiet --disable-pip-version-check --no-input download \
+    "$again" "$tools/bin/python" -I -m pip --quiet --disable-pip-version-check --no-input download \
         --require-hashes --only-binary :all: --dest "$folder" -r "$pin"
 done
 printf '%s\n' "$fingerprint" >"$stamp"

@@ -18,8 +18,7 @@ export SOURCE_DATE_EPOCH
 "$work/tools/bin/python" -I -m pip --quiet --disable-pip-version-check --no-input install --no-index \
     --find-links "$wheels" --require-hashes --only-binary :all: -r requirements/build.txt
 mkdir "$work/source"
-tar --create --exclude-vcs --exclude=./build --exclude=./dist --exclude=./.venv --exclude='./.*_cache' \
-    --exclude=__pycache__ --exclude='*.egg-info' . | tar --extract --directory "$work/source"
+packaging/copy.sh "$work/source"
 cd "$work/source"
 for kind in sdist wheel; do
     "$work/tools/bin/python" -c 'import sys
