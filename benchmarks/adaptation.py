@@ -29,6 +29,7 @@ from benchmarks.adaptation_trial import PLAIN, Row, Trial
 from benchmarks.drawn_looks import LOOKS
 from benchmarks.drawn_samples import drawn_vectors
 from benchmarks.extraction import SHIPPED_MODELS, extract, load_pipeline
+from benchmarks.lfw import every_image
 from benchmarks.statistics import Measured
 from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.core.adaptation import WEIGHT, AdaptationRule, adaptation_rule
@@ -45,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         rule = login_rule(options.models, options.embedder)
         pipeline = load_pipeline(options.models, options.embedder, threads=options.threads)
-        names = sorted(
-            path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
-        )
+        names = every_image(options.images)
         samples = extract(options.images, names, pipeline, cache=options.cache)
         plain = {name: s.vector for name, s in samples.items() if s.vector is not None}
         drawn = drawn_vectors(options.images, plain, pipeline, cache=options.cache)

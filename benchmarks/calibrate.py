@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from benchmarks.extraction import SHIPPED_MODELS, extract, load_pipeline
-from benchmarks.lfw import images_of, people_of, read_images, read_pairs
+from benchmarks.lfw import every_image, images_of, people_of, read_images, read_pairs
 from benchmarks.statistics import Comparisons, FixedThreshold, rates_at
 from benchmarks.templates import enrolled_comparisons, ready
 from benchmarks.verification import all_comparisons
@@ -80,9 +80,7 @@ def calibrations(name: str, options: argparse.Namespace) -> Iterator[tuple[str, 
     if options.people is None:
         return
     enrolled = options.people.read_text(encoding="utf-8").split()
-    names = sorted(
-        path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
-    )
+    names = every_image(options.images)
     samples = extract(options.images, names, pipeline, cache=options.cache)
     spec = load_manifest(options.models).find(name)
     for matcher in options.matcher or get_args(Matcher):

@@ -32,10 +32,11 @@ from benchmarks.performances import (
 from benchmarks.tilted_photos import PhotoRow, photographs, tilted
 from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.adapters.models.manifest import load_manifest
-from pam_faceid.apps.wiring import decision_rule
-from pam_faceid.core.challenge import CHALLENGES, Action, Challenge
+from pam_faceid.apps.rules import decision_rule
+from pam_faceid.core.challenge import CHALLENGES, Challenge
 from pam_faceid.core.config import Config
 from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.movements import Action
 from pam_faceid.core.policy import DecisionRule
 from pam_faceid.core.types import FrameEvidence, Observation, Outcome, ReferenceTemplate
 

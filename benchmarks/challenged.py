@@ -1,4 +1,4 @@
-"""One login with a challenge, frame by frame, as `apps.service` has it."""
+"""One login with a challenge, frame by frame, as `apps.attempt` has it."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from benchmarks.sittings import MORPHED_TO, Judge, Turn, morphs, pictures, turn
 from benchmarks.statistics import wilson
 from pam_faceid.adapters.models.manifest import load_manifest
 from pam_faceid.apps.admin.enrolling import agreement_of
-from pam_faceid.apps.wiring import decision_rule
+from pam_faceid.apps.rules import decision_rule
 from pam_faceid.core.config import Config, MatchingConfig
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.types import Pose

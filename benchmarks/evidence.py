@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.calibrate import DRAWS, REFERENCES, with_table
 from benchmarks.extraction import SHIPPED_MODELS, extract, load_pipeline
 from benchmarks.frames import correlation, one_image_each, own_scores, pooled_correlation
-from benchmarks.lfw import people_of
+from benchmarks.lfw import every_image, people_of
 from benchmarks.sequences import Recorded, development_sources, observe_sources
 from benchmarks.statistics import wilson
 from benchmarks.templates import enrolled_comparisons, ready
@@ -94,7 +94,7 @@ def measured(name: str, options: argparse.Namespace) -> list[Measured]:
     spec = load_manifest(options.models).find(name)
     recorded = observe_sources(development_sources(options.data), pipeline)
     lfw = options.data / "lfw-deepfunneled"
-    images = sorted(path.relative_to(lfw).as_posix() for path in lfw.glob("*/*.jpg"))
+    images = every_image(lfw)
     samples = extract(lfw, images, pipeline, cache=options.cache)
     enrolled = options.people.read_text(encoding="utf-8").split()
     strangers = one_image_each(samples)

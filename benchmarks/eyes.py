@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, Pipeline, load_pipeline, nearest_the_middle
+from benchmarks.lfw import every_image
 from benchmarks.sequences import development_sources, frames_of
 from benchmarks.statistics import wilson
 from pam_faceid.adapters.cameras.images import decode_image
@@ -102,7 +103,7 @@ def _opening(pipeline: Pipeline, pixels: NDArray[np.uint8], *, middle: bool) -> 
 def _lfw(
     folder: Path, labels: Mapping[str, Any], pipeline: Pipeline, every: int
 ) -> Iterator[Measured]:
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.jpg"))
+    names = every_image(folder)
     labelled = {*labels["closed"], *labels["unclear"]}
     chosen = [name for place, name in enumerate(names) if name in labelled or place % every == 0]
     for name in report.progress(chosen, label="LFW"):

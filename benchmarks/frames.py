@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks import report
 from benchmarks.degradation import changes
 from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
-from benchmarks.lfw import person
+from benchmarks.lfw import every_image, person
 from benchmarks.sequences import Recorded, development_sources, observe_sources
 from benchmarks.statistics import Interval, draw_people, percentiles, wilson
 from benchmarks.templates import calibrated_thresholds, ready
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if name in WORSE
         }
         lfw = options.data / "lfw-deepfunneled"
-        names = sorted(path.relative_to(lfw).as_posix() for path in lfw.glob("*/*.jpg"))
+        names = every_image(lfw)
         samples = extract(lfw, names, pipeline, cache=options.cache)
         strangers = one_image_each(samples)
     except (FaceIdError, OSError, ValueError) as error:

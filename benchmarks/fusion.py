@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, extract, load_pipeline, of_mirror_images
-from benchmarks.lfw import every_pair, images_of, people_of, person, read_images, read_pairs
+from benchmarks.lfw import (
+    every_image,
+    every_pair,
+    images_of,
+    people_of,
+    person,
+    read_images,
+    read_pairs,
+)
 from benchmarks.mean_face import mean_of_people, unit
 from benchmarks.statistics import Interval, draw_people, percentiles
 from pam_faceid.core.errors import FaceIdError
@@ -137,9 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def embeddings(options: argparse.Namespace) -> dict[str, Vectors]:
     """Return the unit vectors of every choice, by image."""
-    names = sorted(
-        path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
-    )
+    names = every_image(options.images)
 
     def vectors_of(embedder: str, *, mirror: bool) -> Vectors:
         pipeline = load_pipeline(options.models, embedder)

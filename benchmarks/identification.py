@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, extract, load_pipeline
-from benchmarks.lfw import person
+from benchmarks.lfw import every_image, person
 from benchmarks.statistics import Interval, percentiles
 from benchmarks.templates import calibrated_thresholds
 from pam_faceid.core.config import MatchingConfig
@@ -55,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         thresholds = calibrated_thresholds(options.models, options.embedder, RATES)
         pipeline = load_pipeline(options.models, options.embedder)
-        names = sorted(
-            path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
-        )
+        names = every_image(options.images)
         samples = extract(options.images, names, pipeline, cache=options.cache)
     except (FaceIdError, OSError, ValueError) as error:
         print(f"benchmarks.identification: {error}", file=sys.stderr)

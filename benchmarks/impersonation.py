@@ -13,7 +13,7 @@ from benchmarks.extraction import Pipeline
 from benchmarks.presentations import Clip
 from benchmarks.sequences import Source, frames_of
 from pam_faceid.adapters.models.manifest import Presentation, load_manifest
-from pam_faceid.apps.wiring import decision_rule
+from pam_faceid.apps.rules import decision_rule
 from pam_faceid.core import policy
 from pam_faceid.core.attack import AttackRule
 from pam_faceid.core.config import Config

@@ -28,6 +28,11 @@ class Pair:
         return person(self.first) == person(self.second)
 
 
+def every_image(folder: Path) -> list[str]:
+    """Return the paths of all images below a folder of people, in their order."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*.jpg"))
+
+
 def person(image: str) -> str:
     """Return whom an image shows, which is the name of its folder."""
     return image.rpartition("/")[0]

@@ -31,7 +31,7 @@ from benchmarks.extraction import (
     load_pipeline,
     nearest_the_middle,
 )
-from benchmarks.lfw import every_pair, people_of, person
+from benchmarks.lfw import every_image, every_pair, people_of, person
 from benchmarks.statistics import Interval, draw_people, percentiles
 from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.core import quality
@@ -136,9 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         pipeline = load_pipeline(options.models, options.embedder)
-        names = sorted(
-            path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
-        )
+        names = every_image(options.images)
         samples = extract(options.images, names, pipeline, cache=options.cache)
         enrolled = options.people.read_text(encoding="utf-8").split()
         found = {i: s.vector for i, s in samples.items() if s.vector is not None}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline, of_mirror_images
-from benchmarks.lfw import person
+from benchmarks.lfw import every_image, person
 from pam_faceid.core.errors import FaceIdError
 
 DIGITS = 7
@@ -28,9 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         pipeline = load_pipeline(options.models, options.embedder)
-        names = sorted(
-            path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
-        )
+        names = every_image(options.images)
         faces = extract(options.images, names, pipeline, cache=options.cache)
         mirrors = extract(options.images, names, of_mirror_images(pipeline), cache=options.cache)
         mean = mean_of_people(mirrored(faces, mirrors))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.sequences import Source, frames_of
-from pam_faceid.core.challenge import Action
+from pam_faceid.core.movements import Action
 
 HELD: Final = 4  # frames for which a movement stays at its end
 APART: Final = 6  # frames between two blinks

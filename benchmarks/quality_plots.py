@@ -37,15 +37,17 @@ def gates(curves: Mapping[str, Sequence[Point]]) -> bytes:
             left = [
                 100 * point.non_matches / point.passed if point.passed else None for point in points
             ]
-            at.plot(limits, cost, "-o", color=BLUE, markersize=3.5, label="untouched, refused")
-            at.plot(limits, left, "-s", color=VERMILION, markersize=3.5, label="passed, non-match")
+            # A rate begins at 0, and what lies there is not cut in half.
+            marks = {"markersize": 3.5, "clip_on": False}
+            at.plot(limits, cost, "-o", color=BLUE, label="untouched, refused", **marks)
+            at.plot(limits, left, "-s", color=VERMILION, label="passed, non-match", **marks)
             for place, point in enumerate(points):
                 if point.limit == getattr(defaults, name):
                     at.axvline(place, color=GREY, linestyle=":", linewidth=1.2)
             at.set_xticks(list(limits), [f"{point.limit:g}" for point in points])
             at.tick_params(labelsize=7.5)
             at.set_title(name, fontsize=9)
-            at.set_ylim(bottom=-1)
+            at.set_ylim(bottom=0)
             at.set_ylabel("%", fontsize=8)
         for at in axes[len(curves) :]:
             at.set_axis_off()

@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.calibrate import with_table
 from benchmarks.extraction import SHIPPED_MODELS, extract, load_pipeline
 from benchmarks.frames import one_image_each
+from benchmarks.lfw import every_image
 from pam_faceid.adapters.models.manifest import MANIFEST, load_manifest
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.core.fused import Spread
@@ -34,10 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = options.embedder or [s.name for s in manifest.model if s.kind == "embedder"]
         for name in names:
             pipeline = load_pipeline(options.models, name)
-            images = sorted(
-                path.relative_to(options.images).as_posix()
-                for path in options.images.glob("*/*.jpg")
-            )
+            images = every_image(options.images)
             samples = extract(options.images, images, pipeline, cache=options.cache)
             spread = spread_of(one_image_each(samples), date=options.date)
             write(options.models, name, spread)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.extraction import SHIPPED_MODELS, Sample, extract, load_pipeline
-from benchmarks.lfw import people_of, person
+from benchmarks.lfw import every_image, people_of, person
 from benchmarks.statistics import Comparisons, FixedThreshold, OperatingPoint, rates_at
 from pam_faceid.adapters.models.manifest import ModelSpec, load_manifest
 from pam_faceid.adapters.models.spread import read_spread
@@ -57,9 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         thresholds = calibrated_thresholds(options.models, options.embedder, RATES)
         pipeline = load_pipeline(options.models, options.embedder)
-        names = sorted(
-            path.relative_to(options.images).as_posix() for path in options.images.glob("*/*.jpg")
-        )
+        names = every_image(options.images)
         samples = extract(options.images, names, pipeline, cache=options.cache)
         spec = load_manifest(options.models).find(options.embedder)
         drawn = {

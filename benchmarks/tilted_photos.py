@@ -19,8 +19,9 @@ from benchmarks.challenged import RATE, attempt, evidence_of, observed, template
 from benchmarks.extraction import Pipeline
 from benchmarks.report import median, progress
 from pam_faceid.adapters.cameras.images import decode_image
-from pam_faceid.core.challenge import Action, Challenge
+from pam_faceid.core.challenge import Challenge
 from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.movements import Action
 from pam_faceid.core.policy import DecisionRule
 from pam_faceid.core.types import FrameEvidence, Observation, Outcome, ReferenceTemplate
 

@@ -17,10 +17,11 @@
 #include <unistd.h>
 #include "reply.h"
 
-#define REFUSED "pam_faceid: refused" /* in the handle: whose last attempt was not a match */
+#define REFUSED "pam_faceid: refused" /* in the handle: when, and who; no match */
 #define ENTRY(name) __attribute__((visibility("default"))) \
     int name(pam_handle_t *pamh, int flags, int argc, const char **argv)
-enum { MAX_REQUEST = 4096, MAX_REPLY = 65536, TICK_MS = 20, NOT_YET = -2, TERMINAL = 0, HOST = 1 };
+enum { MAX_REQUEST = 4096, MAX_REPLY = 65536, TICK_MS = 20, NOT_YET = -2, TERMINAL = 0, HOST = 1,
+       AGAIN_SECONDS = 20 }; /* for three passwords of sudo; a locker keeps its handle */
 
 struct attempt {
     pam_handle_t *pamh;
@@ -43,8 +44,7 @@ static int code_of(const char *outcome) {
 }
 
 static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    struct timespec time = {0}; clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
@@ -91,11 +91,11 @@ static int reach(struct attempt *a) {
 static int compose(const struct attempt *a, char *to) { /* no user's name is other than text */
     static const struct { const char *key; int item; } fields[] = {
         {"{\"op\": \"%s\", \"user\": \"", PAM_USER}, {"\", \"service\": \"", PAM_SERVICE},
-        {"\", \"rhost\": \"", PAM_RHOST}, {"\", \"tty\": \"", PAM_TTY}};
-    const char *limit = to + MAX_REQUEST - 64;
-    for (int i = 0; i < (a->let_in ? 2 : 4); i++) {
-        const void *item = a->user;
-        if (i > 0) pam_get_item(a->pamh, fields[i].item, &item);
+        {"\", \"rhost\": \"", PAM_RHOST}, {"\", \"tty\": \"", PAM_TTY}, {"\", \"seat\": \"", 0}};
+    const char *limit = to + MAX_REQUEST - 64, *seat = pam_getenv(a->pamh, "XDG_SEAT");
+    for (int i = 0; i < (a->let_in ? 2 : seat && *seat ? 5 : 4); i++) {
+        const void *item = i == 0 ? a->user : seat;
+        if (fields[i].item && i > 0) pam_get_item(a->pamh, fields[i].item, &item);
         to += sprintf(to, fields[i].key, a->let_in ? "let_in" : "authenticate");
         for (const char *from = item ? item : ""; *from;) {
             size_t length = text_length(from);
@@ -182,11 +182,9 @@ static int converse(struct attempt *a) { /* until the last line, the deadline or
                 pam_prompt(a->pamh, PAM_PROMPT_ECHO_OFF, &answer, "%s", text);
                 a->deadline = now() + 5;
                 if (!(typing = !answer || *answer)) say(a->channel, "{\"op\": \"confirmed\"}\n");
-                if (answer) explicit_bzero(answer, strlen(answer));
-                free(answer), answer = NULL;
+                if (answer) explicit_bzero(answer, strlen(answer)), free(answer), answer = NULL;
             }
-            length -= (size_t)(next - held);
-            memmove(held, next, length);
+            length -= (size_t)(next - held), memmove(held, next, length);
         }
     }
     return a->skipping ? PAM_AUTH_ERR : PAM_SYSTEM_ERR;
@@ -213,19 +211,21 @@ static int ask(struct attempt *a, int argc, const char **argv) { /* for one requ
     return code;
 }
 
-static void forget(pam_handle_t *pamh, void *user, int status) { free(user); }
+static void forget(pam_handle_t *pamh, void *refused, int status) { free(refused); }
 
 #define ATTEMPT .pamh = pamh, .root = "/", .python = "/opt/pam_faceid/current/bin/python", \
     .channel = -1, .terminal = -1, .worker = -1, .guard = -1
 
 ENTRY(pam_sm_authenticate) {
     struct attempt a = {ATTEMPT, .keys = NOT_YET, .silent = (unsigned)flags & PAM_SILENT};
-    const void *refused = NULL;
+    char *refused = NULL, *who;
     if (pam_get_user(pamh, &a.user, NULL) != PAM_SUCCESS || !*a.user) return PAM_AUTHINFO_UNAVAIL;
-    pam_get_data(pamh, REFUSED, &refused);
-    if (refused && strcmp(refused, a.user) == 0) return PAM_AUTH_ERR; /* nobody looks three times */
+    pam_get_data(pamh, REFUSED, (const void **)&refused);
+    if (refused && now() < strtol(refused, &who, 10) + AGAIN_SECONDS && !strcmp(who + 1, a.user))
+        return PAM_AUTH_ERR; /* nobody looks three times */
     int code = ask(&a, argc, argv);
-    pam_set_data(pamh, REFUSED, code == PAM_SUCCESS ? NULL : strdup(a.user), forget);
+    if (!code || asprintf(&refused, "%ld %s", (long)now(), a.user) < 0) refused = NULL;
+    pam_set_data(pamh, REFUSED, refused, forget);
     return code;
 }
 
@@ -234,8 +234,8 @@ ENTRY(pam_sm_setcred) {
     struct attempt a = {ATTEMPT, .keys = -1, .let_in = true, .skipping = true};
     pam_get_data(pamh, REFUSED, (const void **)&a.user);
     if (!a.user || (unsigned)flags & PAM_DELETE_CRED) return PAM_SUCCESS;
-    ask(&a, argc, argv);
-    pam_set_data(pamh, REFUSED, NULL, NULL);
+    a.user = strchr(a.user, ' ') + 1;
+    ask(&a, argc, argv), pam_set_data(pamh, REFUSED, NULL, NULL);
     return PAM_SUCCESS;
 }
 

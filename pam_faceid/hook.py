@@ -58,6 +58,7 @@ FIRST_LINE_SECONDS = 5.0  # the worker answers before it loads anything large
 LONGEST_ATTEMPT_SECONDS = 90.0
 SKIP_SECONDS = 0.3  # for the service to record that the person skipped
 LET_IN_SECONDS = 1.0
+AGAIN_SECONDS = 20  # that long, for three passwords of sudo; a locker keeps its handle
 LOOK_SECONDS = 0.02  # between two looks at the terminal
 MAX_REQUEST_BYTES = 4096
 MAX_REPLY_BYTES = 65536
@@ -65,9 +66,10 @@ REPLIES = ("within", "info", "confirm", "outcome")
 SKIP = b'{"op": "skip"}'
 CONFIRMED = b'{"op": "confirmed"}'
 
-# The user whom the last `authenticate` did not match. pam_python loads this file once for each PAM
-# handle, and its handle object takes no attributes: this is all that a handle can remember by.
-_unmatched: list[str] = []
+# The user whom the last `authenticate` did not match, and when that was. pam_python loads this file
+# once for each PAM handle, and its handle object takes no attributes: this is all that a handle can
+# remember by.
+_unmatched: dict[str, float] = {}
 
 
 def pam_sm_authenticate(pamh: Any, flags: int, argv: list[str]) -> int:
@@ -86,7 +88,7 @@ def pam_sm_setcred(pamh: Any, flags: int, argv: list[str]) -> int:
     """
     try:
         if flags & PAM_CREDENTIALS_GIVEN and _unmatched:
-            _let_in(_unmatched.pop(), pamh.service or "", argv)
+            _let_in(_unmatched.popitem()[0], pamh.service or "", argv)
     except BaseException:  # a record that is missing must not undo a login
         pass
     return PAM_SUCCESS
@@ -123,11 +125,18 @@ def _authenticate(pamh: Any, flags: int, argv: list[str]) -> str:
     if not user or not _is_text(user):
         return "not_enrolled"
     # sudo asks three times for a password; nobody looks at a camera three times.
-    if user in _unmatched:
+    if user in _unmatched and time.monotonic() < _unmatched[user] + AGAIN_SECONDS:
         return "skipped"
-    _unmatched[:] = [user]
+    _unmatched.clear()
+    _unmatched[user] = time.monotonic()
+    seat = pamh.env.get("XDG_SEAT")
     request = _line(
-        op="authenticate", user=user, service=service, rhost=pamh.rhost or "", tty=pamh.tty or ""
+        op="authenticate",
+        user=user,
+        service=service,
+        rhost=pamh.rhost or "",
+        tty=pamh.tty or "",
+        **({"seat": seat} if seat else {}),
     )
     channel = _connect(root)
     if channel is None:
@@ -149,6 +158,8 @@ def _authenticate(pamh: Any, flags: int, argv: list[str]) -> str:
         person.leave()
     if word == "match":
         _unmatched.clear()
+    else:
+        _unmatched[user] = time.monotonic()
     return word
 
 

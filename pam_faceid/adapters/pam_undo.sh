@@ -2,7 +2,7 @@
 # Takes the face out of PAM services when nothing else works, and undoes a change that nobody
 # confirmed. POSIX shell and coreutils alone: no Python, no configuration, no key, no daemon.
 #
-#   faceid-pam-undo emergency-disable [--root DIR] [--dry-run]
+#   faceid-pam-undo emergency-disable [--root DIR] [--dry-run] [--json]
 #   faceid-pam-undo roll-back FOLDER [--all] [--after SECONDS]
 #
 # A copy lies in FOLDER while a change waits, so that neither an upgrade nor an uninstall takes the
@@ -100,7 +100,7 @@ keep_copy() {
 }
 
 emergency_disable() {
-    ROOT='' DRY_RUN=0
+    ROOT='' DRY_RUN=0 JSON=0
     while [ $# -gt 0 ]; do
         case $1 in
             --root)
@@ -109,6 +109,7 @@ emergency_disable() {
                 shift
                 ;;
             --dry-run) DRY_RUN=1 ;;
+            --json) JSON=1 ;;
             *) usage ;;
         esac
         shift
@@ -118,7 +119,10 @@ emergency_disable() {
             "--root DIR"
         exit 3
     fi
-    found=0
+    # What is said goes to people, the one document to standard output.
+    exec 3>&1
+    [ "$JSON" = 0 ] || exec >&2
+    found=0 changed=false
     for file in "$ROOT"/etc/pam.d/*; do
         case $file in *.faceid-undo) continue ;; esac
         [ -f "$file" ] || continue
@@ -137,6 +141,7 @@ emergency_disable() {
         fi
         keep_copy "$file"
         if replace "$file" without_face "$file" 2>/dev/null || overwrite "$file"; then
+            changed=true
             say "$file: only the password again (before: $copy)"
         elif ! (: >"${file%/*}/.faceid-undo.$$") 2>/dev/null && is_read_only "${file%/*}"; then
             complain "$file cannot be written: the file system is read-only. Do this, then run it" \
@@ -148,6 +153,7 @@ emergency_disable() {
     done
     [ "$DRY_RUN" = 1 ] || forget "$ROOT/etc/pam_faceid/pam-pending"
     [ "$found" -gt 0 ] || say "the face is in no service; nothing to do"
+    [ "$JSON" = 0 ] || printf '{"changed": %s}\n' "$changed" >&3
     [ "$FAILED" = 0 ] || exit 3
 }
 

@@ -32,6 +32,7 @@ REMOTE_LOGINS: Final = frozenset(
 )
 # Programs whose terminal several people can see at once, from here and from elsewhere.
 SHARED_TERMINALS: Final = ("tmux", "screen", "SCREEN", "zellij", "dtach", "abduco")
+FIRST_SEAT: Final = "seat0"  # of all that nobody assigned to another
 NO_AUDIT_SESSION: Final = "4294967295"
 _MOST_ANCESTORS: Final = 64
 _MAX_BYTES: Final = 1 << 16
@@ -161,13 +162,26 @@ class Caller:
         )
 
 
-def lid_is_closed(proc: Path) -> bool:
-    """Whether a lid says that it is closed. A machine without one has none closed."""
+def seats_of(device: str, sys: Path, udev: Path) -> frozenset[str]:
+    """Return the seats of the video devices that a name may mean. Opens none.
+
+    Args:
+        device: As `[camera] device` has it.
+        sys: Where the kernel shows devices.
+        udev: Where udev keeps what it knows of them; its `ID_SEAT` is what logind goes by.
+    """
+    seats = set()
     try:
-        lids = list((proc / "acpi/button/lid").iterdir())
+        nodes = list((sys / "class/video4linux").iterdir())
     except OSError:
-        return False
-    return any(_read(lid / "state").split()[-1:] == ["closed"] for lid in lids)
+        nodes = []
+    for node in nodes:
+        known = _read(udev / "data" / f"c{_read(node / 'dev')}").splitlines()
+        names = {node.name, *(line[2:] for line in known if line.startswith("S:"))}
+        if device == "auto" or device.removeprefix("/dev/") in names:
+            given = (line[10:] for line in known if line.startswith("E:ID_SEAT="))
+            seats.add(next(given, FIRST_SEAT))
+    return frozenset(seats or {FIRST_SEAT})
 
 
 def has_camera(sys: Path) -> bool:

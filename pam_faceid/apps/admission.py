@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from pam_faceid.adapters import seat
+from pam_faceid.adapters import lid, seat
 from pam_faceid.adapters.clock import moment
 from pam_faceid.core import lockout
 from pam_faceid.core.errors import NotEnrolledError, StateError
@@ -98,9 +98,20 @@ class Surroundings:
         session = self._caller.session()
         return session is None or not session.seat or session.active
 
+    def seat(self) -> str:
+        """See `Facts`."""
+        session = self._caller.session()
+        return "" if session is None else session.seat
+
+    def seats_of(self, device: str) -> frozenset[str]:
+        """See `Facts`."""
+        if self._recording:
+            return frozenset()
+        return seat.seats_of(device, self._layout.sys, self._layout.udev)
+
     def lid_is_closed(self) -> bool:
         """See `Facts`."""
-        return seat.lid_is_closed(self._layout.proc)
+        return lid.lid_is_closed(self._layout.proc, self._layout.sys, self._layout.bus)
 
     def has_camera(self) -> bool:
         """See `Facts`."""

@@ -158,6 +158,7 @@ class Daemon:
             look=self._observer.look,
             one_shot=False,
             near_misses=self._near_misses,
+            prepare=self._observer.prepare,
         )
         self._turns = Turns(
             selector=self._selector, mailbox=self._mailbox, desk=Desk(service, layout)

@@ -6,15 +6,15 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 
 from pam_faceid.adapters.models.manifest import read_model
-from pam_faceid.apps.order import Enough, Look, Order
+from pam_faceid.apps.order import Enough, Load, Look, Order
 from pam_faceid.apps.protocol import Channel
 from pam_faceid.core.camera_settings import DepthBy, depth_by
 from pam_faceid.core.errors import FaceIdError, ModelError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pam_faceid.core.types import Frame
 
 DECIDING_SECONDS: Final = 0.002  # what a comparison takes, and the way there and back
+POLL_SECONDS: Final = 0.02
 
 T = TypeVar("T")
 
@@ -55,7 +56,11 @@ def serve(channel: Channel) -> NoReturn:
     eyes = Eyes(channel)
     while True:
         try:
-            eyes.look(errands.next(), errands.enough)
+            errand = errands.next()
+            if isinstance(errand, Load):
+                eyes.load(errand.order, errands.are_waiting)
+            else:
+                eyes.look(errand.order, errands.enough)
         except ConnectionError:
             raise
         except FaceIdError as error:
@@ -82,11 +87,53 @@ class Eyes:
             FaceIdError: The camera or a model failed.
             OSError: The service is gone.
         """
+        models = self._models_for(order)
+        judges = models.judges(order)
+        # Who asked may give up while they load. They go on loading, for whoever asks next: ended
+        # here, each would begin anew, and on a slow machine none would ever see them loaded.
+        if models.library_is_loaded(enough.is_set):
+            self._watch(order, models, judges, enough)
+        from pam_faceid.apps.sightings import Finished
+
+        self._channel.send(Finished())
+        models.settle(judges, enough.is_set)
+
+    def load(self, order: Order, unwanted: Callable[[], bool]) -> None:
+        """Load the models of an order. Its open files are closed, and no camera is opened.
+
+        Args:
+            unwanted: Whether to go on to something else while they load.
+
+        Raises:
+            FaceIdError: A model failed.
+        """
+        for file in order.recording:
+            os.close(file.fd)
+        models = self._models_for(order)
+        judges = models.judges(order)
+        models.settle(judges, unwanted)
+        # After that: it asks for the memory that a look does.
+        if models.library_is_loaded(unwanted) and models.are_loaded(judges, unwanted):
+            from pam_faceid.apps.rehearsal import rehearse
+
+            rehearse(
+                order,
+                detector=models.detector.result(),
+                embedder=models.embedder.result(),
+                landmarker=models.landmarker.result(),
+                cover_detector=models.cover_detector.result(),
+                judges=judges.asked() if judges else (),
+                unwanted=unwanted,
+            )
+
+    def _models_for(self, order: Order) -> _Models:
         if self._loaded is None or not self._loaded.serve(order):
             self._loaded = _Models(order)
-        models = self._loaded
-        judges = models.judges(order)
-        models.import_library()
+        return self._loaded
+
+    def _watch(
+        self, order: Order, models: _Models, judges: _Judges | None, enough: threading.Event
+    ) -> None:
         from pam_faceid.adapters.cameras.recording import Unreadable
         from pam_faceid.apps import sightings, wiring
         from pam_faceid.core.observation import observe
@@ -96,9 +143,9 @@ class Eyes:
         try:
             started = time.perf_counter()
             for index, item in enumerate(_items(source, order)):
-                if enough.is_set():
-                    break
                 captured = time.perf_counter()
+                if enough.is_set() or not models.are_loaded(judges, enough.is_set):
+                    break
                 if isinstance(item, Unreadable):
                     error = item.error
                     self._channel.send(sightings.Unreadable(item.name, error.message, error.hint))
@@ -134,10 +181,6 @@ class Eyes:
             raise
         finally:
             source.close()
-        self._channel.send(sightings.Finished())
-        if not models.settled:
-            models.settled = True
-            _give_back_memory()
 
 
 class _Errands:
@@ -145,25 +188,29 @@ class _Errands:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._orders: SimpleQueue[Order] = SimpleQueue()
+        self._waiting: SimpleQueue[Look | Load] = SimpleQueue()
         self.enough = threading.Event()
-        self._decoder = msgspec.json.Decoder(Look | Enough)
+        self._decoder = msgspec.json.Decoder(Look | Load | Enough)
 
     def first(self) -> Order:
-        """Wait for the first order, which is also the first of `next`, and start no thread yet."""
-        while self._orders.empty():
+        """Wait for the first order, which is also that of the first `next`; start no thread yet."""
+        while not self.are_waiting():
             self._take_one()
-        order = self._orders.get()
-        self._orders.put(order)
-        return order
+        errand = self._waiting.get()
+        self._waiting.put(errand)
+        return errand.order
 
     def listen(self) -> None:
         """Take orders from now on while this thread is busy."""
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def next(self) -> Order:
-        """Wait for the next order."""
-        return self._orders.get()
+    def next(self) -> Look | Load:
+        """Wait for the next thing to do."""
+        return self._waiting.get()
+
+    def are_waiting(self) -> bool:
+        """Whether there is a next thing to do already."""
+        return not self._waiting.empty()
 
     def _listen(self) -> None:
         try:
@@ -177,11 +224,11 @@ class _Errands:
         if message is None:
             # Whatever it is doing, a camera that does not answer included: nobody wants to know.
             os._exit(0)
-        if isinstance(message, Look):
-            self.enough.clear()
-            self._orders.put(self._with_descriptors(message.order))
-        else:
+        if isinstance(message, Enough):
             self.enough.set()
+            return
+        self.enough.clear()
+        self._waiting.put(type(message)(self._with_descriptors(message.order)))
 
     def _with_descriptors(self, order: Order) -> Order:
         received = self._channel.take_descriptors()
@@ -210,6 +257,11 @@ class _Judges:
 
         return wiring.attack_detector(self._order, model)
 
+    def asked(self) -> list[AttackDetector]:
+        """Return both, or the one there is. Raises what was raised."""
+        judges = [self.detector.result(), self.second.result()]
+        return [judge for judge in judges if judge is not None]
+
     def _load_second(self) -> AttackDetector | None:
         models = [read_model(spec) for spec in self._order.second_opinion]
         if not models:
@@ -229,9 +281,10 @@ class _Models:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        self.settled = False  # what loading left behind is given back
+        self._settled = False  # what loading left behind is given back
         # Importing holds the interpreter lock; reading, hashing and loading models hardly do.
         self._imported = threading.Event()
+        self._library = _Background(self._import_library)
         self.detector = _Background(self._load_detector)
         self.embedder = _Background(self._load_embedder)
         self.landmarker = _Background(self._load_landmarker)
@@ -253,8 +306,28 @@ class _Models:
             self._judges = _Judges(order, self._imported)
         return self._judges
 
-    def import_library(self) -> None:
-        """Import onnxruntime in this thread, and let the loading go on."""
+    def library_is_loaded(self, unwanted: Callable[[], bool]) -> bool:
+        """Wait for onnxruntime; False once nobody wants to know."""
+        if not _made([self._library], unwanted):
+            return False
+        self._library.result()
+        return True
+
+    def settle(self, judges: _Judges | None, unwanted: Callable[[], bool]) -> None:
+        """Wait until all are loaded, and give back once what that leaves behind."""
+        if not self._settled and self.are_loaded(judges, unwanted):
+            self._settled = True
+            _give_back_memory()
+
+    def are_loaded(self, judges: _Judges | None, unwanted: Callable[[], bool]) -> bool:
+        """Wait until all are loaded, or have failed to; False once nobody wants to know."""
+        parts: list[_Background[Any]] = [self.detector, self.embedder]
+        parts += [self.landmarker, self.cover_detector]
+        if judges is not None:
+            parts += [judges.detector, judges.second]
+        return _made(parts, unwanted)
+
+    def _import_library(self) -> None:
         import onnxruntime  # noqa: F401
 
         self._imported.set()
@@ -335,6 +408,15 @@ def _items(source: FrameSource, order: Order) -> Iterator[Frame | Unreadable]:
     return source.frames()
 
 
+def _made(parts: Sequence[_Background[Any]], unwanted: Callable[[], bool]) -> bool:
+    """Wait for all of them; False once nobody wants to know."""
+    for part in parts:
+        while not part.wait(POLL_SECONDS):
+            if unwanted():
+                return False
+    return True
+
+
 class _Background(Generic[T]):
     """A value that a thread of its own makes, or the error that it met.
 
@@ -353,6 +435,11 @@ class _Background(Generic[T]):
             self._made.append(make())
         except BaseException as error:  # raised again where it is wanted
             self._error = error
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for so long, and tell whether there is a value or an error."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def result(self) -> T:
         """Wait for the value; raise what was raised."""

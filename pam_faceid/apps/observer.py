@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from pam_faceid.adapters.models.manifest import model_id
-from pam_faceid.apps.order import Enough, Look, Order
+from pam_faceid.apps.order import Enough, Load, Look, Order
 from pam_faceid.apps.protocol import Channel, wait_for_line
 from pam_faceid.core import errors
 
@@ -46,13 +46,25 @@ class Observer:
         Raises:
             FaceIdError: The process is gone.
         """
+        self._send(Look(order))
+        return Sight(self, order)
+
+    def load(self, order: Order) -> None:
+        """Have it load what a look would take. The open files as with `look`.
+
+        Raises:
+            FaceIdError: The process is gone.
+        """
+        self._send(Load(order))
+
+    def _send(self, message: Look | Load) -> None:
+        files = message.order.recording
         try:
-            self.channel.send(Look(order), descriptors=[file.fd for file in order.recording])
+            self.channel.send(message, descriptors=[file.fd for file in files])
         except OSError as error:
             raise errors.FaceIdError("the observer is gone") from error
         finally:
-            _close_files(order)
-        return Sight(self, order)
+            _close_files(message.order)
 
     def is_waiting(self) -> bool:
         """Whether the process is there and has nothing left to say."""
@@ -177,11 +189,7 @@ class WarmObserver:
     @contextlib.contextmanager
     def look(self, order: Order) -> Iterator[Sight]:
         """Look once, and be ready for the next look at the end."""
-        try:
-            observer = self._ready_for(order)
-        except BaseException:
-            _close_files(order)
-            raise
+        observer = self._ready_for(order)
         try:
             sight = observer.look(order)
         except BaseException:
@@ -193,6 +201,19 @@ class WarmObserver:
             # A frame of this look, taken for one of the next, would let in whoever just left.
             if not sight.settle():
                 self.drop()
+
+    def prepare(self, order: Order) -> None:
+        """Have models loaded before anybody looks. Its open files are closed.
+
+        Raises:
+            FaceIdError: There is no observer to be had.
+        """
+        observer = self._ready_for(order)
+        try:
+            observer.load(order)
+        except BaseException:
+            self.drop()
+            raise
 
     @property
     def is_loaded(self) -> bool:
@@ -206,6 +227,13 @@ class WarmObserver:
             self._observer = None
 
     def _ready_for(self, order: Order) -> Observer:
+        try:
+            return self._observer_for(order)
+        except BaseException:
+            _close_files(order)
+            raise
+
+    def _observer_for(self, order: Order) -> Observer:
         # It may open no other models and no other camera than those that it was started for.
         sees = "recordings" if order.recording else self._cameras()
         serves = (*order.models, order.camera, sees)

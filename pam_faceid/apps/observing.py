@@ -149,10 +149,10 @@ def open_observer(
         judge: Ask the attack detector.
     """
     from pam_faceid.adapters.models.manifest import load_manifests
-    from pam_faceid.apps import wiring
+    from pam_faceid.apps import ordering
 
     manifest = load_manifests(layout)
-    order = wiring.order_for(
+    order = ordering.order_for(
         config, manifest, one_shot=False, recording=recording, infrared=infrared, judge=judge
     )
     with one_look(order) as sight:

@@ -68,5 +68,14 @@ class Look(Message, frozen=True, tag="look"):
     order: Order
 
 
+class Load(Message, frozen=True, tag="load"):
+    """service -> observer: load the models of a look that may come, and open no camera.
+
+    The files come as with `Look`. There is no answer but a failure, which the look will meet too.
+    """
+
+    order: Order
+
+
 class Enough(Message, frozen=True, tag="enough"):
     """service -> observer: stop looking, and release the camera."""

@@ -39,6 +39,7 @@ class Authenticate(Message, frozen=True, tag="authenticate"):
     service: str
     rhost: str = ""
     tty: str = ""
+    seat: str = ""
 
 
 class LetIn(Message, frozen=True, tag="let_in"):

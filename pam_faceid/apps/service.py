@@ -3,80 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from pam_faceid.adapters.models.manifest import model_id
-from pam_faceid.apps import wiring
-from pam_faceid.apps.adapting import Adapting, Gathered
-from pam_faceid.apps.admission import LADDER, Charge, Surroundings
-from pam_faceid.apps.protocol import (
-    NOTED,
-    Authenticate,
-    Channel,
-    Confirm,
-    Confirmed,
-    Ended,
-    Info,
-    LetIn,
-    Peer,
-    Skip,
-    Within,
-    wait_for_line,
-)
-from pam_faceid.core import lockout, policy
-from pam_faceid.core.camera_settings import stand_in
-from pam_faceid.core.errors import (
-    CameraError,
-    FaceIdError,
-    NotEnrolledError,
-    StateError,
-)
-from pam_faceid.core.facts import ROOT, Refused, Request
-from pam_faceid.core.types import SAID_OF_PICTURES, Observation, Outcome, Verdict
+from pam_faceid.apps import ordering, rules, wiring
+from pam_faceid.apps.adapting import Adapting
+from pam_faceid.apps.admission import Surroundings
+from pam_faceid.apps.attempt import Attempt, Means
+from pam_faceid.apps.protocol import NOTED, Authenticate, Channel, Ended, LetIn, Peer
+from pam_faceid.core import lockout
+from pam_faceid.core.errors import FaceIdError
+from pam_faceid.core.facts import ROOT
+from pam_faceid.core.types import Outcome
 
 if TYPE_CHECKING:
-    from pam_faceid.apps.asking import Asking
     from pam_faceid.apps.near_misses import NearMisses
     from pam_faceid.apps.observer import Sight
     from pam_faceid.apps.order import Order
     from pam_faceid.apps.settings import Settings
     from pam_faceid.core.challenge import Challenge
-    from pam_faceid.core.config import Config
-    from pam_faceid.core.policy import DecisionRule
-    from pam_faceid.core.ports import KeyProvider
-    from pam_faceid.core.types import ReferenceTemplate
-    from pam_faceid.core.verification import Help
     from pam_faceid.layout import Layout
-
-STARTING_SECONDS: Final = 10.0  # to load libraries and models on a slow, cold disk
-CONFIRMING_SECONDS: Final = 60.0
-ANSWERING_SECONDS: Final = 5.0  # to settle and record
-
-LOOKING: Final = "Looking for your face"
-CONFIRM: Final = "Your face was recognised. Press Enter to go on: "
-
-
-class _SkippedError(Exception):
-    """The person wants to type, or the one who asked is gone."""
 
 
 class Service:
     """Answers requests, one at a time.
 
-    Args:
-        layout: Where everything lives.
-        settings: Gives those in force. Raises ConfigError.
-        look: Has an observer look; leaving the context ends the look.
-        one_shot: The process serves one attempt, so loading time counts more than frame time.
-        confine: Called between the last look at the key and the first word of the observer, to
-            give up what is needed for neither. None where the service manager sees to that.
+    Args: as the fields of `Means`, and
         near_misses: Keeps what the password may confirm; None where no login teaches anything.
-        challenge: Makes what is asked of a person, given the match threshold; tests know what.
+        prepare: Has models loaded for a look that may come; None where none outlives an attempt.
     """
 
     def __init__(
@@ -88,15 +43,20 @@ class Service:
         one_shot: bool,
         confine: Callable[[Sight], None] | None = None,
         near_misses: NearMisses | None = None,
-        challenge: Callable[[float], Challenge] = wiring.challenge,
+        prepare: Callable[[Order], None] | None = None,
+        challenge: Callable[[float], Challenge] = rules.challenge,
     ) -> None:
-        self.layout = layout
-        self.settings = settings
-        self.look = look
-        self.one_shot = one_shot
-        self.confine = confine
-        self.challenge = challenge
         self.adapting = Adapting(layout, settings=settings, near_misses=near_misses)
+        self._prepare = prepare
+        self._means = Means(
+            layout=layout,
+            settings=settings,
+            look=look,
+            one_shot=one_shot,
+            confine=confine,
+            challenge=challenge,
+            adapting=self.adapting,
+        )
 
     def answer(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> None:
         """Do what was asked and send the outcome.
@@ -111,13 +71,15 @@ class Service:
             return
         self.adapting.begin(request.user)
         cleanup = contextlib.ExitStack()
-        attempt = Attempt(request, self, channel, peer, cleanup)
+        attempt = Attempt(request, self._means, channel, peer, cleanup)
         with attempt.gathered as gathered:
             with cleanup:
                 outcome = attempt.outcome()
                 channel.send(Ended(_told(outcome).value))
             # Nobody looks any more, and nobody waits.
             self.adapting.ended(gathered, outcome)
+        if attempt.password_was_due:
+            self._get_ready(request.service)
 
     def answer_at_once(self, request: Authenticate | LetIn, channel: Channel, peer: Peer) -> bool:
         """Answer if that needs no look. May run beside `answer`.
@@ -130,7 +92,7 @@ class Service:
         """
         with contextlib.ExitStack() as cleanup:
             if isinstance(request, Authenticate):
-                refused = Attempt(request, self, channel, peer, cleanup).refusal()
+                refused = Attempt(request, self._means, channel, peer, cleanup).refusal()
                 if refused is None:
                     return False
                 channel.send(Ended(refused.value))
@@ -138,12 +100,22 @@ class Service:
                 self.answer(request, channel, peer)
         return True
 
+    def _get_ready(self, service: str) -> None:
+        """Load models while a person types: the next login, on a screen or by sudo, finds them."""
+        if self._prepare is None:
+            return
+        with contextlib.suppress(FaceIdError):  # a look meets it too, and records it
+            self._prepare(ordering.order_of(self._means.settings(), service, one_shot=False))
+        # And what opens templates and compares: a tenth of a second, from a cold disk.
+        from pam_faceid.adapters.vault import adapted, templates  # noqa: F401
+        from pam_faceid.core import verification  # noqa: F401
+
     def _let_in(self, request: LetIn, peer: Peer) -> str:
         """Remember that something else than the face let a person in. Only root is believed."""
         if peer.uid != ROOT:
             return Outcome.NOT_PERMITTED.value
-        store = wiring.state_store(self.layout)
-        person = Surroundings(request.user, peer, self.layout, store)
+        store = wiring.state_store(self._means.layout)
+        person = Surroundings(request.user, peer, self._means.layout, store)
         if person.is_enrolled():
             store.replace(request.user, lockout.password_used(person.now()))
         return NOTED
@@ -155,288 +127,3 @@ def _told(outcome: Outcome) -> Outcome:
     Who holds up a picture shall not hear that it is of the right face.
     """
     return Outcome.NON_MATCH if outcome is Outcome.PRESENTATION_ATTACK else outcome
-
-
-class Attempt:
-    """One authentication as it goes along, and what the audit line will say of it.
-
-    Args:
-        request: Who asks.
-        service: Whose attempt it is.
-        channel: The line to the client.
-        peer: The client.
-        cleanup: Ends the look, once the reply is on its way: that takes its time.
-    """
-
-    def __init__(
-        self,
-        request: Authenticate,
-        service: Service,
-        channel: Channel,
-        peer: Peer,
-        cleanup: contextlib.ExitStack,
-    ) -> None:
-        self.gathered = Gathered(request.user, request.service, peer)
-        self._request = request
-        self._service = service
-        self._layout = service.layout
-        self._channel = channel
-        self._peer = peer
-        self._cleanup = cleanup
-        self._started = time.monotonic()
-        # Before this process is confined: it reads from the configuration whether to seal.
-        self._audit = wiring.audit_log(service.layout)
-        self._store = wiring.state_store(service.layout)
-        self._charge = Charge(self._store, request.user, service.layout)
-        self._failed = False  # a face was compared, and no match came of it so far
-        self._facts: dict[str, str | int | float | bool | None] = {}
-
-    def outcome(self) -> Outcome:
-        """Authenticate, settle the charge, record, and only then say how it ended."""
-        outcome = self._settled(self._ended())
-        self._record(outcome)
-        return outcome
-
-    def refusal(self) -> Outcome | None:
-        """Refuse and record what policy does not admit; None where only an attempt can tell."""
-        try:
-            config = self._service.settings().config
-            person = self._surroundings(config)
-            refused = policy.admit(self._question(), config, person, ladder=LADDER)
-        except Exception:  # the attempt will meet it too, and record it
-            return None
-        if refused is None:
-            return None
-        outcome = self._refuse(refused)
-        self._record(outcome)
-        return outcome
-
-    def _record(self, outcome: Outcome) -> None:
-        self._audit.record(
-            "authenticate",
-            attempt=self._charge.attempt,
-            user=self._request.user,
-            service=self._request.service,
-            peer_uid=self._peer.uid,
-            peer_pid=self._peer.pid,
-            rhost=self._request.rhost,
-            tty=self._request.tty,
-            outcome=outcome.value,
-            milliseconds=round(self._elapsed_ms(), 1),
-            **self._facts,
-        )
-
-    def _ended(self) -> Outcome:
-        try:
-            outcome = self._authenticate()
-        except NotEnrolledError:
-            outcome = Outcome.NOT_ENROLLED
-        except _SkippedError:
-            outcome = Outcome.SKIPPED
-        except CameraError as error:
-            outcome = Outcome.FAILURE_TO_ACQUIRE
-            self._facts["error"] = str(error)
-        except FaceIdError as error:
-            outcome = Outcome.INTERNAL_ERROR
-            self._facts["error"] = str(error)
-        except Exception as error:  # a fault of ours or of a library: the record shall name it
-            outcome = Outcome.INTERNAL_ERROR
-            self._facts["error"] = repr(error)
-        return outcome
-
-    def _settled(self, outcome: Outcome) -> Outcome:
-        """Strike the charge out unless a face was refused: else it stands, as from the start."""
-        try:
-            if outcome is Outcome.MATCH:
-                self._charge.matched()
-            elif not self._failed:
-                self._charge.refund()
-        except StateError as error:
-            self._facts["error"] = str(error)
-            return Outcome.INTERNAL_ERROR if outcome is Outcome.MATCH else outcome
-        return outcome
-
-    def _authenticate(self) -> Outcome:
-        settings = self._service.settings()
-        config = settings.config
-        limit = config.attempt.timeout_seconds
-        self._channel.send(Within(limit + STARTING_SECONDS))
-        person = self._surroundings(config)
-        refused = policy.admit(self._question(), config, person, ladder=LADDER)
-        if refused is not None:
-            return self._refuse(refused)
-        rule, matcher = settings.rule_for(self._request.service), settings.matcher
-        self._say(LOOKING)
-        # From here to the look nothing may fail: a recording's files are open.
-        order = wiring.order_for(
-            config,
-            settings.manifest,
-            one_shot=self._service.one_shot,
-            infrared=config.service(self._request.service).require_ir,
-            judge=rule.attack is not None,
-            follow=config.attack_mode(self._request.service) == "challenge",
-        )
-        self._facts["recording"] = bool(order.recording)
-        self._facts["depth"] = True if order.depth else None
-        # Whatever was before the camera: this machine takes a program for one.
-        self._facts["allow_virtual"] = True if config.camera.allow_virtual else None
-        # Before the key is read: a forked observer inherits memory; and it has the longer way.
-        sight = self._cleanup.enter_context(self._service.look(order))
-        self._facts["embedder"] = model_id(order.embedder)
-        self._facts["detector"] = ",".join(map(model_id, order.detector))
-        self._facts["attack_mode"] = config.attack_mode(self._request.service)
-        if order.judge:
-            judges = (order.attack_detector, *order.second_opinion)
-            self._facts["attack_detector"] = ",".join(map(model_id, judges))
-        locked = self._charge.make(LADDER)
-        if locked is not None:
-            return self._refuse(policy.refused_by_failures(locked))
-        with wiring.one_key(self._layout) as keys:
-            template = wiring.template_store(self._layout, keys).load(
-                self._request.user, person.account.pw_uid
-            )
-            self._cleanup.callback(template.wipe)
-            help_ = self._help(template, keys)
-        if self._service.confine is not None:
-            self._service.confine(sight)
-        from pam_faceid.core.verification import verify
-
-        asking = self._asking(rule) if order.follow else None
-        try:
-            verdict = verify(
-                self._observations(sight, until=self._started + limit, asking=asking),
-                template,
-                rule=rule,
-                matcher=matcher,
-                help_=help_,
-                challenge=None if asking is None else asking.challenge,
-            )
-        finally:
-            self._facts.update({} if asking is None else asking.facts())
-        sight.enough()
-        self.gathered.best_score = verdict.best_score
-        self._note(verdict)
-        if verdict.outcome is Outcome.MATCH:
-            self._failed = False
-            if config.service(self._request.service).confirm == "enter":
-                self._confirm()
-        if verdict.outcome is Outcome.FAILURE_TO_ACQUIRE and verdict.advice is not None:
-            from pam_faceid.core.quality import ADVICE
-
-            self._say(ADVICE[verdict.advice])
-        return verdict.outcome
-
-    def _asking(self, rule: DecisionRule) -> Asking:
-        from pam_faceid.apps.asking import Asking
-
-        return Asking(
-            self._service.challenge(rule.threshold),
-            say=self._say,
-            within=lambda seconds: self._channel.send(Within(seconds + ANSWERING_SECONDS)),
-        )
-
-    def _help(self, template: ReferenceTemplate, keys: KeyProvider) -> Help | None:
-        """Return what the template gained by being used; without it the enrolled one will do."""
-        help_, broken = self._service.adapting.open(self.gathered, template, keys)
-        if help_ is not None:
-            self._cleanup.callback(help_.wipe)
-            self._facts["adapted"] = len(help_.references)
-        if broken:
-            self._facts["adapted_error"] = broken
-        return help_
-
-    def _observations(
-        self, sight: Sight, *, until: float, asking: Asking | None
-    ) -> Iterator[Observation]:
-        """Yield what the observer sees until the time is up.
-
-        Args:
-            asking: What the person is told between two frames.
-
-        Raises:
-            _SkippedError: The client said so, or hung up.
-            FaceIdError: The observer failed or died.
-        """
-        while True:
-            if asking is not None:
-                until = asking.go_on(until)
-            ready = wait_for_line([self._channel, sight.channel], until=until)
-            if ready is None:
-                return
-            if ready is self._channel:
-                self._channel.receive(msgspec.json.Decoder(Skip).decode)
-                raise _SkippedError
-            observation = sight.next()
-            if observation is None:
-                raise FaceIdError("the camera ended before the attempt did")
-            # A print is no face, but whoever holds one up has tried.
-            if observation.refusal is None or observation.refusal in SAID_OF_PICTURES:
-                self._failed = True
-            if observation.refusal is None:
-                self._facts.setdefault("first_probe_ms", round(self._elapsed_ms(), 1))
-            self._facts.setdefault("camera", observation.origin)
-            self.gathered.see(observation)
-            for stage, milliseconds in observation.stage_ms.items():
-                self._facts[f"{stage}_ms"] = round(milliseconds, 1)
-            try:
-                yield observation
-            finally:
-                if observation.embedding is not None:
-                    observation.embedding.wipe()
-
-    def _confirm(self) -> None:
-        """Wait for a deliberate key, with the camera released.
-
-        Raises:
-            _SkippedError: It did not come.
-        """
-        self._cleanup.close()
-        self._channel.send(Within(CONFIRMING_SECONDS + ANSWERING_SECONDS))
-        self._channel.send(Confirm(CONFIRM))
-        if wait_for_line([self._channel], until=time.monotonic() + CONFIRMING_SECONDS) is None:
-            raise _SkippedError
-        answer = self._channel.receive(msgspec.json.Decoder(Confirmed | Skip).decode)
-        if not isinstance(answer, Confirmed):
-            raise _SkippedError
-
-    def _refuse(self, refused: Refused) -> Outcome:
-        self._facts["reason"] = refused.reason.value
-        self._facts["detail"] = refused.detail or None
-        if refused.text:
-            self._say(refused.text)
-        return refused.outcome
-
-    def _surroundings(self, config: Config) -> Surroundings:
-        return Surroundings(
-            self._request.user,
-            self._peer,
-            self._layout,
-            self._store,
-            recording=bool(stand_in(config.camera)),
-        )
-
-    def _question(self) -> Request:
-        return Request(
-            user=self._request.user,
-            service=self._request.service,
-            rhost=self._request.rhost,
-            tty=self._request.tty,
-            peer_uid=self._peer.uid,
-        )
-
-    def _note(self, verdict: Verdict) -> None:
-        self._facts["frames"] = verdict.frames
-        self._facts["compared"] = verdict.compared
-        self._facts["threshold"] = round(verdict.threshold, 4)
-        if verdict.best_score is not None:
-            self._facts["best_score"] = round(verdict.best_score, 4)
-        if verdict.bona_fide is not None:
-            self._facts["presentation"] = "bona_fide" if verdict.bona_fide else "attack"
-        if verdict.advice is not None:
-            self._facts["refused_samples"] = verdict.advice.value
-
-    def _elapsed_ms(self) -> float:
-        return (time.monotonic() - self._started) * 1e3
-
-    def _say(self, text: str) -> None:
-        self._channel.send(Info(text))

@@ -39,29 +39,29 @@ class Settings:
     @cached_property
     def rule(self) -> DecisionRule:
         """When the evidence is enough. Raises ModelError, ConfigError."""
-        from pam_faceid.apps import wiring
+        from pam_faceid.apps import rules
 
-        return wiring.decision_rule(self.config, self.manifest)
+        return rules.decision_rule(self.config, self.manifest)
 
     def rule_for(self, service: str) -> DecisionRule:
         """When it is enough in a PAM service, presentation included. Raises as `rule`."""
         from dataclasses import replace
 
-        from pam_faceid.apps import wiring
+        from pam_faceid.apps import rules
 
-        attack = wiring.attack_rule(self.config, self.manifest, service=service)
+        attack = rules.attack_rule(self.config, self.manifest, service=service)
         return replace(self.rule, attack=attack)
 
     @cached_property
     def adaptation(self) -> AdaptationRule | None:
         """What templates may gain by being used; None: nothing. Raises ModelError, ConfigError."""
-        from pam_faceid.apps import wiring
+        from pam_faceid.apps import rules
 
-        return wiring.adaptation_rule(self.config, self.manifest, self.rule)
+        return rules.adaptation_rule(self.config, self.manifest, self.rule)
 
     @cached_property
     def matcher(self) -> How:
         """How a probe is compared. Raises ModelError, ConfigError."""
-        from pam_faceid.apps import wiring
+        from pam_faceid.apps import rules
 
-        return wiring.matcher_for(self.config, self.manifest)
+        return rules.matcher_for(self.config, self.manifest)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from pam_faceid.adapters import sandbox
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules
 from pam_faceid.apps.observing import one_look
 from pam_faceid.apps.protocol import MAX_REQUEST_BYTES, Authenticate, Channel, LetIn, Peer
 from pam_faceid.apps.service import Service
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def main(
-    arguments: list[str], *, challenge: Callable[[float], Challenge] = wiring.challenge
+    arguments: list[str], *, challenge: Callable[[float], Challenge] = rules.challenge
 ) -> NoReturn:
     """Answer one request and leave without clean-up: the hook waits for nothing but the reply.
 

@@ -7,17 +7,20 @@ Stdlib only, because the process that decides does without numpy.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from pam_faceid.core.motion import BLINK, blinks, moves_like_a_picture
 
 if TYPE_CHECKING:
-    from pam_faceid.core.types import FrameEvidence, PresentationEvidence
+    from pam_faceid.core.types import FrameEvidence, PresentationEvidence, Reference
 
 # No single frame may speak louder: one lucky glance between two reflections must not carry eight.
 LOUDEST: Final = 8.0
+
+# Of one sitting, to say how living a person looks: the median of fewer may be that of a blink.
+LEAST_SAMPLES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,54 @@ class AttackRule:
         threshold: Fused score that it must reach.
         frames: The latest frames that are fused.
         second: What the second opinion's scores have to reach as well; None: none is asked for.
+        margin: How far below the person's own enrolment it may stay; None: that is not asked.
+        taken_off: By the name of a camera: what its scores lose before they are looked at.
     """
 
     threshold: float
     frames: int
     second: AttackRule | None = None
+    margin: float | None = None
+    taken_off: Mapping[str, float] = field(default_factory=dict)
+
+    def of_person(self, references: Sequence[Reference], *, detector: str) -> AttackRule:
+        """Return the rule for a person whose enrolment says how living they look before a camera.
+
+        A camera, its lens and its compression move all scores alike, further than people differ:
+        the score of a living face before one is that of a print before another. So before a camera
+        that the person was enrolled with, a presentation has to come within `margin` of them, and
+        not only up to the threshold that is for everybody. See docs/attacks.md; the idea is that of
+        Chingovska and dos Anjos, "On the use of client identity information for face antispoofing",
+        IEEE Transactions on Information Forensics and Security 10(4), 2015.
+
+        Args:
+            references: Of the template.
+            detector: Model id of the one that is asked; what another one said says nothing here.
+        """
+        if self.margin is None:
+            return self
+        sittings: dict[str, dict[float, list[float]]] = {}
+        for reference in references:
+            if reference.live is not None and reference.live.detector == detector:
+                sitting = sittings.setdefault(reference.source, {})
+                sitting.setdefault(reference.enrolled_at, []).append(reference.live.log_odds)
+        taken_off = {}
+        for camera, times in sittings.items():
+            expected = [
+                _middle(scores) for scores in times.values() if len(scores) >= LEAST_SAMPLES
+            ]
+            if expected:
+                taken_off[camera] = max(0.0, min(expected) - self.margin - self.threshold)
+        return replace(self, taken_off=taken_off)
+
+    def seen_by(
+        self, camera: str, said: PresentationEvidence | None
+    ) -> PresentationEvidence | None:
+        """Return what was said of a frame as it counts before that camera."""
+        less = self.taken_off.get(camera, 0.0)
+        if said is None or said.attack_score is None or not less:
+            return said
+        return replace(said, attack_score=said.attack_score - less)
 
 
 def fused_score(scores: Sequence[float], *, frames: int) -> float:
@@ -107,6 +153,11 @@ def _shown(evidence: Sequence[FrameEvidence], *, frames: int) -> list[Presentati
 
 def _reliefs(presentations: Sequence[PresentationEvidence | None]) -> list[float | None]:
     return [None if said is None else said.relief for said in presentations]
+
+
+def _middle(scores: Sequence[float]) -> float:
+    """Return the median, of an even number the lower one of two."""
+    return sorted(scores)[(len(scores) - 1) // 2]
 
 
 def _known(score: float | None) -> float:

@@ -10,30 +10,20 @@ Docs/attacks.md has what the numbers below were measured on, and what they do no
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import permutations
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from pam_faceid.core.movements import Action, Seen, Watch
 from pam_faceid.core.types import Refusal
 
 if TYPE_CHECKING:
     from random import Random
 
     from pam_faceid.core.types import FrameEvidence, PresentationEvidence
-
-
-class Action(str, Enum):
-    """What a person can be asked to do. Left and right are the person's own."""
-
-    LEFT = "turn_left"
-    RIGHT = "turn_right"
-    NOD = "nod"
-    BLINK = "blink_twice"
-    CLOSER = "move_closer"
 
 
 WORDS: Final = {
@@ -113,56 +103,10 @@ STEADY_SIZE: Final = 1.2  # a detector's boxes of one face differ by as much as 
 NEUTRAL: Final = 10.0  # degrees off the straight look at the beginning
 AHEAD: Final = (15.0, 25.0)  # degrees of yaw and pitch that still are a straight look
 
-# Of a movement, beside the straight look. Degrees alone would do for a picture that is bent and
-# tilted: the nose has to leave its place between eyes and mouth, too, as no flat picture's does.
-TURN: Final = 25.0
-TURN_NOSE: Final = 0.35
-NOD: Final = 15.0
-NOD_NOSE: Final = 0.12
-CLOSER: Final = 1.25
-CLOSED: Final = 0.5  # of the gap between the lids of open eyes
-OPEN: Final = 0.7
-LONGEST_BLINK: Final = 1.0  # seconds
-TIMES: Final = 2
-FRAMES: Final = 2  # in a row that have to show it
-
-# From where on a movement that was not asked for is one. Who turns the head nods a little.
-OTHER_TURN: Final = 18.0
-OTHER_NOD: Final = 22.0
-OTHER_CLOSER: Final = 1.4
-
 # How far a face moves and grows between two frames, in its own size: and then by the second.
 MOVES: Final = (0.25, 4.0)
 GROWS: Final = (1.35, 1.5)
 COMPARED_WITHIN: Final = 30.0  # degrees of turn up to which the owner was still recognised
-
-
-class _Seen(NamedTuple):
-    """What one frame shows of the face."""
-
-    at: float
-    yaw: float
-    pitch: float
-    across: float
-    down: float
-    lids: float
-    x: float
-    y: float
-    size: float
-
-    @classmethod
-    def of(cls, said: PresentationEvidence, at: float) -> _Seen | None:
-        """None where the frame has no mesh to tell."""
-        told = (
-            said.yaw_degrees,
-            said.pitch_degrees,
-            said.nose_across,
-            said.nose_down,
-            said.lid_gap,
-        )
-        yaw, pitch, across, down, lids = (math.nan if one is None else one for one in told)
-        seen = cls(at, yaw, pitch, across, down, lids, said.x_px, said.y_px, said.size_px)
-        return seen if all(map(math.isfinite, seen)) else None
 
 
 def draw(random: Random | None = None) -> tuple[Action, ...]:
@@ -192,13 +136,11 @@ class Challenge:
         self._threshold = threshold
         self._todo = list(actions)
         self._frames = 0
-        self._still: list[_Seen] = []
-        self._base: _Seen | None = None
+        self._still: list[Seen] = []
         self._last: tuple[float, PresentationEvidence] | None = None
         self._began = self._since = 0.0
-        self._several = self._unlike = self._shown = self._other = 0
-        self._blinks = _Blinks(0.0)
-        self._sizes: list[float] = []
+        self._several = self._unlike = 0
+        self._watch: Watch | None = None  # from when on something was asked
 
     @property
     def words(self) -> str:
@@ -223,7 +165,7 @@ class Challenge:
     @property
     def begun(self) -> bool:
         """Whether anything was asked."""
-        return self._base is not None
+        return self._watch is not None
 
     def see(self, frame: FrameEvidence, *, at: float, recognised: bool) -> None:
         """Take in a frame.
@@ -241,11 +183,11 @@ class Challenge:
             if self.begun:
                 self._fail(broken)
                 return
-        seen = None if frame.presentation is None else _Seen.of(frame.presentation, at)
+        seen = None if frame.presentation is None else Seen.of(frame.presentation, at)
         if self.begun and self._is_another(frame, seen):
             self._fail(Failure.ANOTHER_FACE)
-        elif self.stage is Stage.ASKED:
-            self._judge(seen, at)
+        elif self.stage is Stage.ASKED and self._watch is not None:
+            self._judge(self._watch, seen, at)
         else:
             self._settle(frame, seen, at, recognised=recognised)
 
@@ -267,16 +209,16 @@ class Challenge:
             return Failure.JUMPED
         return None
 
-    def _is_another(self, frame: FrameEvidence, seen: _Seen | None) -> bool:
+    def _is_another(self, frame: FrameEvidence, seen: Seen | None) -> bool:
         """Whether two frames in a row are not of whom was recognised."""
-        if frame.score is None or seen is None or self._base is None:
+        if frame.score is None or seen is None or self._watch is None:
             return False
-        if abs(seen.yaw - self._base.yaw) <= COMPARED_WITHIN:
+        if abs(seen.yaw - self._watch.base.yaw) <= COMPARED_WITHIN:
             self._unlike = 0 if frame.score >= self._threshold else self._unlike + 1
         return self._unlike > 1
 
     def _settle(
-        self, frame: FrameEvidence, seen: _Seen | None, at: float, *, recognised: bool
+        self, frame: FrameEvidence, seen: Seen | None, at: float, *, recognised: bool
     ) -> None:
         """Wait until the face is straight and still, and of whom it has to be; then go on."""
         limit = self._since + self.pace.settle
@@ -285,16 +227,20 @@ class Challenge:
             return
         if self.stage is Stage.MET:
             return
-        if self.stage is Stage.SETTLING and seen is not None and self._does_more(seen):
-            self._fail(Failure.ANOTHER_ACTION)
-            return
+        watch = self._watch
+        if self.stage is Stage.SETTLING and seen is not None and watch is not None:
+            # It has to come back, and not to go on with something else.
+            watch.see(seen, self.actions[len(self.actions) - len(self._todo) - 1])
+            if watch.shows_another:
+                self._fail(Failure.ANOTHER_ACTION)
+                return
         if seen is None or frame.score is None or not frame.score >= self._threshold:
             self._still.clear()
             return
         straight = (
             abs(seen.yaw) <= AHEAD[0] and abs(seen.pitch) <= AHEAD[1]
-            if self._base is None
-            else _near(seen, self._base, NEUTRAL)
+            if watch is None
+            else _near(seen, watch.base, NEUTRAL)
         )
         if not straight:
             self._still.clear()
@@ -309,110 +255,45 @@ class Challenge:
 
     def _go_on(self, at: float) -> None:
         """Ask for the next movement, or have the face compared once more."""
-        now = _Seen._make(map(statistics.median, zip(*self._still, strict=True)))
-        if self._base is None:
-            self._base, self._began = now, at
+        now = Seen._make(map(statistics.median, zip(*self._still, strict=True)))
+        if self._watch is None:
+            self._watch, self._began = Watch(now), at
         else:
             # Where somebody is after a movement, and how wide the eyes are, counts for the next.
-            self._base = self._base._replace(lids=now.lids, size=now.size)
+            self._watch = Watch(self._watch.base._replace(lids=now.lids, size=now.size))
         self._since = at
-        self._shown = self._other = 0
-        self._sizes.clear()
-        self._blinks = _Blinks(self._base.lids)
         self.stage = Stage.ASKED if self._todo else Stage.MET
         if self.stage is Stage.MET:
             self.counts_from = self._frames - len(self._still)
         self._still.clear()
 
-    def _judge(self, seen: _Seen | None, at: float) -> None:
+    def _judge(self, watch: Watch, seen: Seen | None, at: float) -> None:
         """See whether what was asked is done, or something else."""
         if not at <= min(self._since + self.pace.action, self._began + self.pace.whole):
             self._fail(Failure.LEFT_UNDONE)
-        elif seen is None or self._base is None:
-            self._shown = self._other = 0
+        elif seen is None:
+            watch.interrupt()
         elif at < self._since + self.pace.reaction:
-            if not _near(seen, self._base, NEUTRAL):
+            if not _near(seen, watch.base, NEUTRAL):
                 self._fail(Failure.TOO_EARLY)
         else:
-            self._sizes = [*self._sizes[-2:], seen.size]
-            asked = self._todo[0]
-            self._shown = self._shown + 1 if self._does(seen, self._base, asked) else 0
-            self._other = self._other + 1 if self._does_another(seen, self._base, asked) else 0
-            if self._other >= FRAMES:
+            watch.see(seen, self._todo[0])
+            if watch.shows_another:
                 self._fail(Failure.ANOTHER_ACTION)
-            elif self._shown >= FRAMES or self._blinks.seen >= TIMES:
+            elif watch.shows_it:
                 self._todo.pop(0)
                 self._since = at
                 self.stage = Stage.SETTLING
-
-    def _does_more(self, seen: _Seen) -> bool:
-        """Whether the face goes on with something else in place of coming back."""
-        done = self.actions[len(self.actions) - len(self._todo) - 1]
-        self._sizes = [*self._sizes[-2:], seen.size]
-        another = self._base is not None and self._does_another(seen, self._base, done)
-        self._other = self._other + 1 if another else 0
-        return self._other >= FRAMES
-
-    def _does(self, seen: _Seen, base: _Seen, asked: Action) -> bool:
-        """Whether a frame shows what was asked."""
-        if asked is Action.BLINK:
-            self._blinks.see(seen)
-            return False
-        if asked is Action.CLOSER:
-            return self._grown(base) >= CLOSER
-        if asked is Action.NOD:
-            return seen.pitch - base.pitch >= NOD and seen.down - base.down >= NOD_NOSE
-        side = 1.0 if asked is Action.LEFT else -1.0
-        return (
-            side * (seen.yaw - base.yaw) >= TURN and side * (seen.across - base.across) >= TURN_NOSE
-        )
-
-    def _does_another(self, seen: _Seen, base: _Seen, asked: Action) -> bool:
-        """Whether a frame shows a movement that was not asked for. Everybody blinks."""
-        yaw, pitch = seen.yaw - base.yaw, abs(seen.pitch - base.pitch)
-        return (
-            (yaw >= OTHER_TURN and asked is not Action.LEFT)
-            or (yaw <= -OTHER_TURN and asked is not Action.RIGHT)
-            or (pitch >= OTHER_NOD and asked is not Action.NOD)
-            or (self._grown(base) >= OTHER_CLOSER and asked is not Action.CLOSER)
-        )
-
-    def _grown(self, base: _Seen) -> float:
-        """Return how much larger the face is; a detector's boxes are not of one size."""
-        return statistics.median(self._sizes) / base.size
 
     def _fail(self, why: Failure) -> None:
         self.stage, self.failure = Stage.FAILED, why
 
 
-class _Blinks:
-    """Counts blinks: eyes that were open, close and open again.
-
-    Args:
-        open_: Gap between the lids of open eyes.
-    """
-
-    def __init__(self, open_: float) -> None:
-        self.seen = 0
-        self._open = open_
-        self._closed_at: float | None = None
-        self._were_open = False
-
-    def see(self, seen: _Seen) -> None:
-        """Take in a frame."""
-        if seen.lids >= OPEN * self._open:
-            closed_at, self._closed_at, self._were_open = self._closed_at, None, True
-            if closed_at is not None and seen.at - closed_at <= LONGEST_BLINK:
-                self.seen += 1
-        elif seen.lids <= CLOSED * self._open and self._were_open and self._closed_at is None:
-            self._closed_at = seen.at
-
-
-def _near(seen: _Seen, other: _Seen, degrees: float) -> bool:
+def _near(seen: Seen, other: Seen, degrees: float) -> bool:
     return abs(seen.yaw - other.yaw) <= degrees and abs(seen.pitch - other.pitch) <= degrees
 
 
-def _is_still(seen: _Seen, other: _Seen) -> bool:
+def _is_still(seen: Seen, other: Seen) -> bool:
     larger, smaller = max(seen.size, other.size), min(seen.size, other.size)
     return _near(seen, other, STEADY) and larger <= STEADY_SIZE * smaller
 

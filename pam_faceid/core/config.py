@@ -46,7 +46,7 @@ class CameraConfig(Section, frozen=True):
             and tests. Root-owned, and named in every audit line. Empty: a live camera.
         width, height: Wanted resolution, px.
         pixel_format: "auto", or a V4L2 four-character code.
-        warm_up_frames: Frames thrown away after opening, while exposure settles.
+        warm_up_frames: Frames thrown away after opening, for a camera that shows others at first.
         dark_below: Mean luminance (0 to 255) under which a frame is skipped as dark.
     """
 
@@ -60,7 +60,7 @@ class CameraConfig(Section, frozen=True):
     width: Pixels = 640
     height: Pixels = 480
     pixel_format: Literal["auto", "MJPG", "YUYV", "GREY"] = "auto"
-    warm_up_frames: Annotated[int, Meta(ge=0, le=60)] = 2
+    warm_up_frames: Annotated[int, Meta(ge=0, le=60)] = 0
     dark_below: Annotated[float, Meta(ge=0.0, le=255.0)] = 12.0
 
 

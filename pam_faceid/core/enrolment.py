@@ -17,6 +17,7 @@ from pam_faceid.core.one_person import Agreement, groups_apart
 from pam_faceid.core.poses import pose_of
 from pam_faceid.core.types import (
     Embedding,
+    LiveScore,
     Observation,
     Pose,
     Reference,
@@ -97,6 +98,7 @@ class _Sample:
     pose: Pose
     source: str
     captured_at: float
+    live: LiveScore | None
 
 
 class Enroller:
@@ -108,6 +110,7 @@ class Enroller:
         references: Samples to keep.
         agreement: When samples are taken for one person.
         guidance: Asks a person before a camera for poses; None for files.
+        detector: Model id of the attack detector that is asked of each sample; empty for none.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Enroller:
         references: int,
         agreement: Agreement,
         guidance: Guidance | None,
+        detector: str = "",
     ) -> None:
         self._user = user
         self._uid = uid
@@ -126,6 +130,7 @@ class Enroller:
         self._references = references
         self._agreement = agreement
         self._guidance = guidance
+        self._detector = detector
         self._samples: list[_Sample] = []
         self._repeats = 0
 
@@ -159,7 +164,12 @@ class Enroller:
             return Refused(None, observation.origin)
         self._samples.append(
             _Sample(
-                observation.embedding, quality, pose, observation.origin, observation.captured_at
+                observation.embedding,
+                quality,
+                pose,
+                observation.origin,
+                observation.captured_at,
+                self._live(observation),
             )
         )
         if guidance is not None:
@@ -179,7 +189,15 @@ class Enroller:
         self._check_variety()
         self._check_one_person()
         references = tuple(
-            Reference(sample.embedding, now, sample.quality, sample.source, self._look, sample.pose)
+            Reference(
+                embedding=sample.embedding,
+                enrolled_at=now,
+                quality=sample.quality,
+                source=sample.source,
+                look=self._look,
+                pose=sample.pose,
+                live=sample.live,
+            )
             for sample in (self._samples[i] for i in self._chosen())
         )
         return ReferenceTemplate(
@@ -196,6 +214,12 @@ class Enroller:
         if len(chosen) >= self._references:
             return []
         return [s.source for i, s in enumerate(self._samples) if i not in chosen]
+
+    def _live(self, observation: Observation) -> LiveScore | None:
+        said = observation.presentation
+        if not self._detector or said is None or said.attack_score is None:
+            return None
+        return LiveScore(self._detector, said.attack_score)
 
     def _is_due(self, pose: Pose, at: float, guidance: Guidance) -> bool:
         same = [sample.captured_at for sample in self._samples if sample.pose is pose]

@@ -25,6 +25,7 @@ class Request:
         service: PAM service.
         rhost: PAM_RHOST; empty for a local attempt.
         tty: PAM_TTY; empty when there is none.
+        seat: XDG_SEAT of the PAM environment, from a login manager; empty when it named none.
         peer_uid: User id of the process that asks, as the kernel knows it.
     """
 
@@ -32,6 +33,7 @@ class Request:
     service: str
     rhost: str = ""
     tty: str = ""
+    seat: str = ""
     peer_uid: int = ROOT
 
 
@@ -65,6 +67,12 @@ class Facts(Protocol):
     def seat_is_active(self) -> bool:
         """Whether the session that asks is the one in front."""
 
+    def seat(self) -> str:
+        """The seat of the session that asks; empty when unknown."""
+
+    def seats_of(self, device: str) -> Collection[str]:
+        """The seats of the cameras that a name may mean; none when a recording stands in."""
+
     def lid_is_closed(self) -> bool:
         """Whether the lid is closed."""
 
@@ -87,6 +95,7 @@ class Reason(str, Enum):
     FAILURES = "failures"
     PASSWORD_FIRST = "password_first"  # noqa: S105 (a reason, not a password)
     SEAT_NOT_ACTIVE = "seat_not_active"
+    OTHER_SEAT = "other_seat"
     LID_CLOSED = "lid_closed"
     NO_CAMERA = "no_camera"
 

@@ -69,7 +69,7 @@ def admit(request: Request, config: Config, facts: Facts, *, ladder: Ladder) -> 
             return refused
     if not facts.is_enrolled():
         return Refused(Outcome.NOT_ENROLLED, Reason.NOT_ENROLLED)
-    return _password_first(config, facts, ladder) or _nobody_in_view(config, facts)
+    return _password_first(config, facts, ladder) or _nobody_in_view(request, config, facts)
 
 
 def refused_by_failures(locked: LockedOut) -> Refused:
@@ -150,9 +150,16 @@ def _password_first(config: Config, facts: Facts, ladder: Ladder) -> Refused | N
     return Refused(outcome, Reason.PASSWORD_FIRST, detail=due.value, text=DUE_TEXT[due])
 
 
-def _nobody_in_view(config: Config, facts: Facts) -> Refused | None:
+def _nobody_in_view(request: Request, config: Config, facts: Facts) -> Refused | None:
     if not facts.seat_is_active():
         return Refused(Outcome.NOT_PERMITTED, Reason.SEAT_NOT_ACTIVE)
+    seats = {seat for seat in (request.seat, facts.seat()) if seat}
+    if seats:
+        cameras = filter(None, (config.camera.device, config.camera.infrared))
+        seats = seats.union(*map(facts.seats_of, cameras))
+    if len(seats) > 1:  # that of who asks, and that of who would be seen
+        detail = " ".join(sorted(seats))
+        return Refused(Outcome.NOT_PERMITTED, Reason.OTHER_SEAT, detail=detail)
     if not config.access.closed_lid and facts.lid_is_closed():
         return Refused(Outcome.NOT_PERMITTED, Reason.LID_CLOSED)
     if not facts.has_camera():

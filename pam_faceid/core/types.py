@@ -294,6 +294,19 @@ def is_look(name: str) -> bool:
     return 0 < len(name) <= MAX_LOOK_NAME and name.isprintable() and name == name.strip()
 
 
+@dataclass(frozen=True, slots=True)
+class LiveScore:
+    """What the attack detector said of a sample that a living person gave before a camera.
+
+    Args:
+        detector: Its `name@sha256-prefix`.
+        log_odds: That the presentation is bona fide.
+    """
+
+    detector: str
+    log_odds: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
     """One enrolled embedding of a person.
@@ -305,6 +318,7 @@ class Reference:
         source: What it was made from: a camera's name or a file's name, for `show-user`.
         look: How the person looked, by the name that it was given: "glasses".
         pose: How the head was held, told from the five points beside the person's straight look.
+        live: None for a sample of a file, or where the detector was not asked.
     """
 
     embedding: Embedding
@@ -313,6 +327,7 @@ class Reference:
     source: str
     look: str = DEFAULT_LOOK
     pose: Pose = Pose.STRAIGHT
+    live: LiveScore | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ from pam_faceid.core.types import (
 
 if TYPE_CHECKING:
     from pam_faceid.core.adaptation import AdaptationRule, AdaptedReference
+    from pam_faceid.core.attack import AttackRule
     from pam_faceid.core.challenge import Challenge
 
 
@@ -63,7 +64,7 @@ def verify(
     """
     evidence: list[FrameEvidence] = []
     for observation in observations:
-        evidence.append(_weigh(observation, template, matcher, help_))
+        evidence.append(_weigh(observation, template, matcher, help_, rule.attack))
         if challenge is not None:
             challenge.see(
                 evidence[-1],
@@ -77,12 +78,19 @@ def verify(
 
 
 def _weigh(
-    observation: Observation, template: ReferenceTemplate, matcher: How, help_: Help | None
+    observation: Observation,
+    template: ReferenceTemplate,
+    matcher: How,
+    help_: Help | None,
+    attack: AttackRule | None,
 ) -> FrameEvidence:
     score = None
     if observation.embedding is not None:
         score = helped_score(observation.embedding, template, matcher, help_)
-    return FrameEvidence(observation.index, score, observation.refusal, observation.presentation)
+    said = observation.presentation
+    if attack is not None:
+        said = attack.seen_by(observation.origin, said)
+    return FrameEvidence(observation.index, score, observation.refusal, said)
 
 
 def helped_score(

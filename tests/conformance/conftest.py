@@ -93,15 +93,18 @@ class Host:
         user: str = USER,
         typed: str = "",
         items: tuple[str, ...] = (),
+        environment: tuple[str, ...] = (),
         before: tuple[str, ...] = (),
     ) -> Ended:
         """Run pamtester without a terminal.
 
         Args:
             items: PAM items, such as "tty=:0".
+            environment: Of the PAM handle, such as "XDG_SEAT=seat0".
             before: A command that runs it, such as setpriv.
         """
         options = [word for item in items for word in ("-I", item)]
+        options += [word for variable in environment for word in ("-E", variable)]
         ended = subprocess.run(
             [*before, "pamtester", *options, self.name, user, *(operations or ("authenticate",))],
             input=typed.encode(),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pam_faceid.hook import AGAIN_SECONDS
 from tests.conformance.conftest import USER, Host
 from tests.conformance.service import BOUND_SECONDS, Act, Service
 
@@ -26,6 +27,15 @@ def test_the_request_says_who_where_and_for_what(host: Host, service: Service) -
         "service": host.name,
     }
     assert line == plain | {"rhost": "elsewhere", "tty": "/dev/pts/7"}
+
+
+def test_the_seat_that_a_login_manager_names_is_told(host: Host, service: Service) -> None:
+    """It does so in the environment of the handle, before there is a session that has a seat."""
+    service.says('{"outcome": "match"}')
+    host.run()
+    host.run(environment=("XDG_SEAT=seat1",))
+    (plain,), (line,) = service.heard
+    assert line == plain | {"seat": "seat1"}
 
 
 def test_every_character_of_a_request_arrives(host: Host, service: Service) -> None:
@@ -143,6 +153,20 @@ def test_nobody_is_looked_at_twice_in_one_transaction(host: Host, service: Servi
     ended = host.run("authenticate", "authenticate", "authenticate")
     assert ended.output.count(PASSWORD) == 3, "the face must not be what let in"
     assert service.ops() == [["authenticate"]]
+
+
+def test_a_locker_looks_again_at_who_comes_back(host: Host, service: Service) -> None:
+    """It keeps its handle while the screen is locked: a passer-by may have pressed a key."""
+    service.says('{"outcome": "non_match"}')
+    host.write(password=PASSWORD)
+    away = host.root / "away"  # between the first try and the second
+    away.write_text(f"#!/bin/sh\nmkdir $0.once 2>/dev/null && exec sleep {AGAIN_SECONDS}\n")
+    away.chmod(0o755)
+    rules = Path("/etc/pam.d", host.name)
+    pause = f"auth optional pam_exec.so {away}\n"
+    rules.write_text(rules.read_text().replace("auth required", f"{pause}auth required"))
+    host.run("authenticate", "authenticate")
+    assert service.ops() == [["authenticate"], ["authenticate"]]
 
 
 def test_after_a_match_the_next_authentication_looks_again(host: Host, service: Service) -> None:

@@ -10,9 +10,12 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
 
 import pytest
 
@@ -27,6 +30,9 @@ from tests.integration.conftest import (
     new_machine,
 )
 
+T = TypeVar("T")
+Step = tuple[str, int]  # a system call, and the how manieth in one thread
+
 FILE_CALLS = "openat,read,pread64,write,fsync,rename,linkat,unlink,unlinkat,flock,mkdir"
 TALK_CALLS = "sendto,sendmsg,recvfrom,recvmsg,fork,vfork,clone,clone3,socketpair,setresuid"
 SETTINGS = """
@@ -37,6 +43,8 @@ refusing_frames = 1
 timeout_seconds = {seconds}
 """
 BASELINES = 5
+AT_ONCE = 3  # one waits for the disk while two compute
+WAITING_AT_ONCE = 16  # for their deadlines
 PATIENT_SECONDS = 50  # a face is found, however busy the machine
 
 
@@ -142,13 +150,12 @@ class Struck:
     def __init__(
         self,
         machine: Machine,
-        enrolled: Machine,
+        enrolment: Machine,
         stranger: Path,
         server: Callable[[Machine], Embedded] = Embedded,
     ) -> None:
         self.machine = machine
-        for place in ("key_file", "templates", "state"):
-            _copy(getattr(enrolled.layout, place), getattr(machine.layout, place))
+        machine.enrol_like(enrolment)
         machine.show(stranger)
         # With the detector, whose file is a step too; what it says of the stranger changes nothing.
         self._camera = machine.layout.config_file.read_text().replace('"off"', '"passive"')
@@ -156,6 +163,7 @@ class Struck:
         assert not machine.authenticate("wrong").accepted
         self._kept = machine.layout.root / "kept"
         shutil.copytree(machine.layout.state, self._kept)
+        self._calls: dict[Stage, Counter[str]] = {}
         self._traces = machine.layout.root / "traces"
         self._readings = machine.layout.root / "readings"
         self.server = server(machine)
@@ -202,9 +210,11 @@ class Struck:
                 most[call] = max(most[call], count)
         return most
 
-    def steps(self, stage: Stage, possible: set[str]) -> list[tuple[str, int]]:
+    def steps(self, stage: Stage, possible: set[str]) -> list[Step]:
         """Every call that an undisturbed attempt makes in a stage, and its number there."""
-        calls = self._calls_undisturbed(stage)
+        if stage not in self._calls:
+            self._calls[stage] = self._calls_undisturbed(stage)
+        calls = self._calls[stage]
         assert calls, f"nothing happens in stage {stage.name}"
         return [
             (call, number)
@@ -265,30 +275,12 @@ class Struck:
         assert self.charges() >= charged, f"{step}: a charge was lost"
 
     def check_undisturbed(self) -> None:
-        """See that the next attempt is as ever."""
+        """See that the next attempt is as ever: the stranger is looked at, refused and charged."""
         self.server.start_plainly()
         self.look_for(PATIENT_SECONDS)
-        self.check("after all faults")
         charged = self.fresh()
         assert not self.server.authenticate("wrong").accepted
         assert self.charges() == charged + 1
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file or a folder with its owners, in place of what is there."""
-    subprocess.run(["rm", "-rf", target], check=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cp", "-a", source, target], check=True)
-
-
-@pytest.fixture(scope="session")
-def enrolled(
-    account: Account, program: Program, models_copy: Path, portraits: tuple[Path, Path]
-) -> Iterator[Machine]:
-    """Where the person was enrolled, once for all."""
-    with new_machine(account, program, models_copy) as machine:
-        machine.enrol(portraits[0])
-        yield machine
 
 
 @pytest.fixture(scope="session")
@@ -314,20 +306,78 @@ def clock_jump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.fixture(params=[Embedded, Served], ids=["embedded", "daemon"])
-def struck(
-    request: pytest.FixtureRequest,
-    machine: Machine,
-    enrolled: Machine,
+@dataclass(frozen=True)
+class Crowd:
+    """Several machines, each struck at another step meanwhile."""
+
+    struck: list[Struck]
+
+    def steps(self, stage: Stage, possible: set[str]) -> list[Step]:
+        """As `Struck.steps`."""
+        return self.struck[0].steps(stage, possible)
+
+    def share(self, work: Callable[[Struck, T], bool], what: Iterable[T]) -> int:
+        """Do each on whichever machine is idle; return how often it was so."""
+        idle: SimpleQueue[Struck] = SimpleQueue()
+        for each in self.struck:
+            idle.put(each)
+
+        def do(one: T) -> bool:
+            struck = idle.get()
+            try:
+                return work(struck, one)
+            finally:
+                idle.put(struck)
+
+        with ThreadPoolExecutor(len(self.struck)) as pool:
+            return sum(pool.map(do, what))
+
+    def check_undisturbed(self) -> None:
+        """As `Struck.check_undisturbed`, each."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(Struck.check_undisturbed, self.struck))
+
+
+NewCrowd = Callable[..., contextlib.AbstractContextManager[Crowd]]
+
+
+@pytest.fixture(scope="session")
+def new_crowd(
+    account: Account,
+    program: Program,
+    models_copy: Path,
+    enrolment: Machine,
     portraits: tuple[Path, Path],
-) -> Struck:
-    return Struck(machine, enrolled, portraits[1], request.param)
+) -> NewCrowd:
+    @contextlib.contextmanager
+    def make(count: int, server: type[Embedded] = Embedded) -> Iterator[Crowd]:
+        with contextlib.ExitStack() as stack:
+            machines = [
+                stack.enter_context(new_machine(account, program, models_copy))
+                for _ in range(count)
+            ]
+            yield Crowd([Struck(each, enrolment, portraits[1], server) for each in machines])
+
+    return make
 
 
-@contextlib.contextmanager
-def several(
-    count: int, make: Callable[[], contextlib.AbstractContextManager[Machine]]
-) -> Iterator[list[Machine]]:
-    """So many machines at once."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(make()) for _ in range(count)]
+@pytest.fixture(scope="module", params=[Embedded, Served], ids=["embedded", "daemon"])
+def crowd(request: pytest.FixtureRequest, new_crowd: NewCrowd) -> Iterator[Crowd]:
+    """One for all faults: what one of them breaks for good, the next ones meet."""
+    with new_crowd(AT_ONCE, request.param) as crowd:
+        yield crowd
+        crowd.check_undisturbed()
+        for struck in crowd.struck:
+            struck.check("after all faults")
+
+
+@pytest.fixture
+def struck(crowd: Crowd) -> Struck:
+    return crowd.struck[0]
+
+
+@pytest.fixture(scope="module")
+def waiting(new_crowd: NewCrowd) -> Iterator[Crowd]:
+    """So many as can wait for their deadlines at the same time."""
+    with new_crowd(WAITING_AT_ONCE) as crowd:
+        yield crowd

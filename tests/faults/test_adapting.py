@@ -52,10 +52,14 @@ def attempt(machine: Machine, *, inject: str) -> tuple[str | None, Counter[str]]
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_while_it_learns_never_changes_the_outcome(
-    machine: Machine, portraits: tuple[Path, Path], looks: tuple[Path, Path], fault: str
+    machine: Machine,
+    enrolment: Machine,
+    portraits: tuple[Path, Path],
+    looks: tuple[Path, Path],
+    fault: str,
 ) -> None:
     put_before(machine, portraits[0])
-    machine.enrol(portraits[0])
+    machine.enrol_like(enrolment)
     put_before(machine, looks[0])
     machine.layout.adapted.mkdir(mode=0o700, parents=True)
     outcome, calls = attempt(machine, inject="")

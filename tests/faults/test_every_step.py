@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.conftest import FILE_CALLS, STAGES, TALK_CALLS, Stage, Struck, several
-from tests.integration.conftest import new_machine
+from tests.faults.conftest import FILE_CALLS, STAGES, TALK_CALLS, Crowd, Stage, Step, Struck
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Account, Machine, Program
+    from tests.integration.conftest import Machine
 
 pytestmark = pytest.mark.root
 
@@ -40,7 +37,6 @@ FAULTS = {
         },
     ),
 }
-STOPPED_AT_ONCE = 8  # they wait for deadlines
 STOPPED_SECONDS = 2
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -51,53 +47,38 @@ def by_name(stage: Stage) -> str:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("stage", STAGES, ids=by_name)
-def test_a_fault_at_any_step_costs_at_most_the_face(
-    struck: Struck, stage: Stage, fault: str
-) -> None:
+def test_a_fault_at_any_step_costs_at_most_the_face(crowd: Crowd, stage: Stage, fault: str) -> None:
     inject, possible = FAULTS[fault]
-    steps = struck.steps(stage, possible)
-    reached = 0
-    for call, number in steps:
+    steps = crowd.steps(stage, possible)
+
+    def strike(struck: Struck, step: Step) -> bool:
+        call, number = step
         struck.strike(stage, f"{call}:{inject}:when={number}")
         struck.check(f"{stage.name}: {call} {number}, {fault}")
-        reached += struck.calls()[call] >= number
+        return struck.calls()[call] >= number
+
+    reached = crowd.share(strike, steps)
     # Threads race: a step may come in another order, and the camera be read once more or less than
     # when they were counted. A stage of which not even half is struck shows nothing.
     assert reached >= 0.5 * len(steps), f"only {reached} of {len(steps)} steps were reached"
-    struck.check_undisturbed()
+    crowd.check_undisturbed()
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=by_name)
-def test_a_process_stopped_at_any_step_costs_at_most_the_face(
-    account: Account,
-    program: Program,
-    models_copy: Path,
-    enrolled: Machine,
-    portraits: tuple[Path, Path],
-    stage: Stage,
-) -> None:
+def test_a_process_stopped_at_any_step_costs_at_most_the_face(waiting: Crowd, stage: Stage) -> None:
     """SIGSTOP: the host goes on at its deadline, and kills what is stopped."""
-    with several(STOPPED_AT_ONCE, lambda: new_machine(account, program, models_copy)) as machines:
-        all_struck = [Struck(machine, enrolled, portraits[1]) for machine in machines]
-        steps = all_struck[0].steps(stage, EVERY_CALL)
-        idle: SimpleQueue[Struck] = SimpleQueue()
-        for struck in all_struck:
-            struck.look_for(STOPPED_SECONDS)
-            idle.put(struck)
+    steps = waiting.steps(stage, EVERY_CALL)
 
-        def stop(step: tuple[str, int]) -> None:
-            struck = idle.get()
-            try:
-                call, number = step
-                struck.strike(stage, f"{call}:signal=STOP:when={number}")
-                struck.check(f"{stage.name}: {call} {number}, stopped")
-            finally:
-                idle.put(struck)
+    def stop(struck: Struck, step: Step) -> bool:
+        call, number = step
+        struck.look_for(STOPPED_SECONDS)
+        struck.strike(stage, f"{call}:signal=STOP:when={number}")
+        struck.check(f"{stage.name}: {call} {number}, stopped")
+        return struck.calls()[call] >= number
 
-        with ThreadPoolExecutor(STOPPED_AT_ONCE) as pool:
-            for done in [pool.submit(stop, step) for step in steps]:
-                done.result()
-        all_struck[0].check_undisturbed()
+    reached = waiting.share(stop, steps)
+    assert reached >= 0.5 * len(steps), f"only {reached} of {len(steps)} steps were reached"
+    waiting.struck[0].check_undisturbed()
 
 
 @pytest.mark.parametrize("clock", [time.CLOCK_REALTIME, time.CLOCK_BOOTTIME])
@@ -123,16 +104,19 @@ def test_the_clock_jumps_when_it_is_told_to(struck: Struck, clock_jump: Path, cl
     ids=["set back", "set ahead", "suspended"],
 )
 def test_a_clock_that_jumps_at_any_reading_costs_at_most_the_face(
-    struck: Struck, clock_jump: Path, clock: int, seconds: int
+    crowd: Crowd, clock_jump: Path, clock: int, seconds: int
 ) -> None:
     """A jump can be noticed by nothing but a reading, so these are its steps."""
-    readings = struck.readings_undisturbed(clock_jump, clock)
+    readings = crowd.struck[0].readings_undisturbed(clock_jump, clock)
     assert readings > 0
-    for number in range(1, readings + 1):
+
+    def jump(struck: Struck, number: int) -> bool:
         struck.jump(clock_jump, clock, at=number, seconds=seconds)
         struck.check(f"reading {number} of {readings}")
-        assert struck.readings() >= number
-    struck.check_undisturbed()
+        return struck.readings() >= number
+
+    assert crowd.share(jump, range(1, readings + 1)) == readings
+    crowd.check_undisturbed()
 
 
 def test_a_slow_disk_costs_time_and_nothing_else(
@@ -153,6 +137,7 @@ def test_a_slow_disk_costs_time_and_nothing_else(
     struck.strike(everything, f"{FILE_CALLS}:delay_enter=20000")
     struck.fresh()
     ended = struck.server.authenticate("")
+    picture.write_bytes(portraits[1].read_bytes())
     assert ended.accepted, ended.output
     assert not ended.asked_password
     assert struck.charges() == 0

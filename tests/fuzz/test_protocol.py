@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -194,6 +195,7 @@ class Handle:
     service = "sudo"
     rhost = None
     tty = None
+    env: ClassVar[dict[str, str]] = {}
 
     def get_user(self, prompt: object) -> str:
         return "alice"

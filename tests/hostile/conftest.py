@@ -11,6 +11,7 @@ from tests.daemons import Daemon, configure, running
 from tests.integration.conftest import (  # noqa: F401 - fixtures
     Machine,
     account,
+    enrolment,
     machine,
     models_copy,
     portraits,
@@ -19,9 +20,13 @@ from tests.integration.conftest import (  # noqa: F401 - fixtures
 
 
 @pytest.fixture
-def daemon(machine: Machine, portraits: tuple[Path, Path]) -> Iterator[Daemon]:  # noqa: F811
+def daemon(
+    machine: Machine,  # noqa: F811
+    enrolment: Machine,  # noqa: F811
+    portraits: tuple[Path, Path],  # noqa: F811
+) -> Iterator[Daemon]:
     """The enrolled person sits before the camera."""
     configure(machine, portraits[0])
-    machine.enrol(portraits[0])
+    machine.enrol_like(enrolment)
     with running(machine) as started:
         yield started

@@ -17,7 +17,7 @@ import pytest
 
 from pam_faceid.adapters.cameras.recording import OpenFile
 from pam_faceid.adapters.seat import plugged_in
-from pam_faceid.apps import wiring
+from pam_faceid.apps import ordering
 from pam_faceid.apps.observer import SETTLING_SECONDS, Observer, WarmObserver
 from pam_faceid.apps.order import Order
 from pam_faceid.apps.protocol import MAX_LINE_BYTES, wait_for_line
@@ -38,7 +38,7 @@ def order(tmp_path: Path, models_dir: Path) -> Order:
     layout = Layout(tmp_path)
     layout.models.parent.mkdir(parents=True)
     layout.models.symlink_to(models_dir)
-    return wiring.order_for(Config(), load_manifests(layout), one_shot=False)
+    return ordering.order_for(Config(), load_manifests(layout), one_shot=False)
 
 
 def seen(order: Order, index: int = 0) -> bytes:
@@ -141,6 +141,38 @@ def test_an_honest_observer_looks_again_and_again(warm: Warm, order: Order) -> N
         with observer.look(order) as sight:
             assert sight.next() is not None
     assert stage.started == 1
+
+
+def test_who_was_had_to_load_models_looks_with_them(warm: Warm, order: Order) -> None:
+    heard: list[str] = []
+
+    def loads_first(connection: socket.socket) -> None:
+        with connection.makefile("rb", buffering=0) as orders:
+            heard.append(msgspec.json.decode(orders.readline())["op"])
+        honest(order)(connection)
+
+    observer, stage = warm(loads_first)
+    observer.prepare(order)
+    assert observer.is_loaded
+    with observer.look(order) as sight:
+        assert sight.next() is not None
+    assert (stage.started, heard) == (1, ["load"])
+
+
+def test_who_dies_of_loading_is_replaced(warm: Warm, order: Order) -> None:
+    gone = threading.Event()
+
+    def leave(connection: socket.socket) -> None:
+        read_lines(connection, 1)
+        connection.shutdown(socket.SHUT_RDWR)
+        gone.set()
+
+    observer, stage = warm(leave, honest(order))
+    observer.prepare(order)
+    assert gone.wait(60)
+    with observer.look(order) as sight:
+        assert sight.next() is not None
+    assert stage.started == 2
 
 
 def test_it_is_told_once_that_it_was_enough(warm: Warm, order: Order) -> None:
@@ -297,9 +329,13 @@ def test_a_recordings_files_are_closed_when_no_observer_can_be_had(order: Order)
     def refuse() -> Observer:
         raise FaceIdError("nobody is there")
 
-    fd = os.open(os.devnull, os.O_RDONLY)
-    recorded = replace(order, recording=(OpenFile(name="0.png", fd=fd, kind="image"),))
-    with pytest.raises(FaceIdError), WarmObserver(refuse, cameras=frozenset).look(recorded):
-        pass
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(fd)
+    def look(recorded: Order) -> None:
+        with WarmObserver(refuse, cameras=frozenset).look(recorded):
+            pass
+
+    for ask in (look, WarmObserver(refuse, cameras=frozenset).prepare):
+        fd = os.open(os.devnull, os.O_RDONLY)
+        with pytest.raises(FaceIdError):
+            ask(replace(order, recording=(OpenFile(name="0.png", fd=fd, kind="image"),)))
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)

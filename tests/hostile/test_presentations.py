@@ -76,9 +76,9 @@ print(ours.recv(1 << 20).decode())
 
 
 @pytest.fixture
-def enrolled(machine: Machine, portraits: tuple[Path, Path]) -> Machine:
+def enrolled(machine: Machine, enrolment: Machine, portraits: tuple[Path, Path]) -> Machine:
     machine.show(portraits[0])
-    machine.enrol(portraits[0])
+    machine.enrol_like(enrolment)
     machine.configure(f'[camera]\nrecording = "{machine.layout.root}/recording"\n{SETTINGS}')
     return machine
 

@@ -83,6 +83,14 @@ class Machine:
         arguments = [argument for image in images for argument in ("--from", str(image))]
         self.admin("add-user", self.account.name, "--no-confirm", "--replace", *arguments)
 
+    def enrol_like(self, other: Machine) -> None:
+        """Take over key, templates and records of another machine, with their owners."""
+        layout = other.layout
+        for source in (layout.key_file, layout.templates, layout.root / "var"):
+            target = self.layout.root / source.relative_to(layout.root)
+            subprocess.run(["rm", "-rf", target], check=True)
+            subprocess.run(["cp", "-a", source, target], check=True)
+
     def configure(self, text: str) -> None:
         """Write the configuration file.
 
@@ -112,14 +120,16 @@ class Machine:
             "session required pam_permit.so\n"
         )
 
-    def authenticate(self, password: str | None, *operations: str) -> Ended:
+    def authenticate(
+        self, password: str | None, *operations: str, seconds: float = BOUND_SECONDS
+    ) -> Ended:
         """Run pamtester with one line of input; no password is an empty one."""
         ended = subprocess.run(
             ["pamtester", self.service, self.account.name, *(operations or ("authenticate",))],
             input=f"{password or ''}\n",
             capture_output=True,
             text=True,
-            timeout=BOUND_SECONDS,
+            timeout=seconds,
             check=False,
         )
         output = ended.stdout + ended.stderr
@@ -252,6 +262,16 @@ def new_machine(account: Account, program: Program, models_copy: Path) -> Iterat
 def machine(account: Account, program: Program, models_copy: Path) -> Iterator[Machine]:
     with new_machine(account, program, models_copy) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def enrolment(
+    account: Account, program: Program, models_copy: Path, portraits: tuple[Path, Path]
+) -> Iterator[Machine]:
+    """Where the first portrait was enrolled, once for all: see `Machine.enrol_like`."""
+    with new_machine(account, program, models_copy) as machine:
+        machine.enrol(portraits[0])
+        yield machine
 
 
 @pytest.fixture(scope="session")

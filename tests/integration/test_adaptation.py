@@ -62,9 +62,9 @@ def looks(portraits: Portraits, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 @pytest.fixture
-def enrolled(machine: Machine, portraits: Portraits) -> Machine:
+def enrolled(machine: Machine, enrolment: Machine, portraits: Portraits) -> Machine:
     put_before(machine, portraits[0])
-    machine.enrol(portraits[0])
+    machine.enrol_like(enrolment)
     return machine
 
 

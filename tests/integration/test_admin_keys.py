@@ -17,8 +17,8 @@ PASSPHRASE = "correct horse battery staple"
 
 
 @pytest.fixture
-def enrolled(machine: Machine, portraits: tuple[Path, Path]) -> Machine:
-    machine.enrol(portraits[0])
+def enrolled(machine: Machine, enrolment: Machine, portraits: tuple[Path, Path]) -> Machine:
+    machine.enrol_like(enrolment)
     machine.show(portraits[0])
     return machine
 
@@ -95,7 +95,7 @@ def test_a_machine_without_a_key_says_so_in_every_command(enrolled: Machine) -> 
 
 
 def test_a_backup_is_restored_under_the_key_of_another_machine(
-    enrolled: Machine, passphrase: Path, tmp_path: Path
+    enrolled: Machine, passphrase: Path, portraits: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """The key of the backup's machine is gone: only the passphrase is needed."""
     name, file = enrolled.account.name, tmp_path / "faces.backup"
@@ -116,9 +116,12 @@ def test_a_backup_is_restored_under_the_key_of_another_machine(
     assert enrolled.layout.key_file.read_bytes() != old
     assert enrolled.authenticate(None).accepted
 
-    again = enrolled.admin("restore", *options, check=False)
-    assert again.returncode == 1
-    assert "enrolled here already" in again.stderr
+    again = enrolled.admin("restore", *options)
+    assert "is here already, the same" in again.stdout
+    enrolled.enrol(portraits[1])  # somebody else under the same name
+    other = enrolled.admin("restore", *options, check=False)
+    assert other.returncode == 1
+    assert "enrolled here already" in other.stderr
     enrolled.admin("restore", *options, "--replace")
 
 

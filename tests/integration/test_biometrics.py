@@ -51,10 +51,10 @@ def probe_of(machine: Machine) -> Sequence[float]:
     """Make the embedding that an observer makes of what is before the camera."""
     from pam_faceid.adapters.configuration import load_config
     from pam_faceid.adapters.models.manifest import load_manifests, read_model
-    from pam_faceid.apps import wiring
+    from pam_faceid.apps import ordering, wiring
     from pam_faceid.core.observation import observe
 
-    order = wiring.order_for(
+    order = ordering.order_for(
         load_config(machine.layout), load_manifests(machine.layout), one_shot=True
     )
     source = wiring.frame_source(order)

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from benchmarks.performances import STOCKS, Shot, Stock, pictures, straight_ahead, way
 from benchmarks.tilted_photos import Held, rendered
-from pam_faceid.core.challenge import WORDS, Action
+from pam_faceid.apps.last_word import NOT_DONE
+from pam_faceid.core.challenge import WORDS
+from pam_faceid.core.movements import Action
 from tests.integration.conftest import Account, Machine, Program, new_machine
 
 if TYPE_CHECKING:
@@ -28,13 +30,15 @@ Picture = NDArray[np.uint8]
 
 OWNER, OTHER = STOCKS[0], STOCKS[1]
 ASKED = (Action.RIGHT, Action.NOD)
+SECONDS = 120  # longer than the longest attempt that a client allows
 THINNED = 4  # every fourth frame of a movement: a busy machine looks at few in a second
 
 # Only root writes the line of a service, and so only root can name another worker than ours.
 WORKER = """
 import sys
 from pam_faceid.apps import worker
-from pam_faceid.core.challenge import Action, Challenge, Pace
+from pam_faceid.core.challenge import Challenge, Pace
+from pam_faceid.core.movements import Action
 asked = ({asked})
 # As many frames as it takes: what is tested is what they show, and not this machine.
 pace = Pace(action={action}, settle=60.0, whole=70.0, gap=30.0, hold=0.0, reaction=0.0)
@@ -85,7 +89,8 @@ class Set:
 
     def refused(self) -> tuple[Ended, dict[str, str]]:
         """Try; the password decides, and counts, so that nobody is locked out."""
-        ended = self.machine.authenticate(self.machine.account.password, "authenticate", "setcred")
+        password = self.machine.account.password
+        ended = self.machine.authenticate(password, "authenticate", "setcred", seconds=SECONDS)
         assert ended.accepted
         assert ended.asked_password
         return ended, self.machine.audit()[-1]
@@ -121,7 +126,7 @@ def made(account: Account, program: Program, models_copy: Path, shared_data: Pat
 def test_who_does_what_is_asked_is_let_in_and_told_each_word_in_turn(made: Set) -> None:
     made.asks(*ASKED)
     made.films(acted(OWNER, made.owner, *ASKED))
-    ended = made.machine.authenticate(None)
+    ended = made.machine.authenticate(None, seconds=SECONDS)
     line = made.machine.audit()[-1]
     assert ended.accepted, (ended.output, line)
     assert not ended.asked_password
@@ -145,7 +150,8 @@ def test_a_video_of_another_challenge_is_an_attack(made: Set) -> None:
 def test_a_photo_that_is_held_still_is_an_attack(made: Set) -> None:
     made.asks(*ASKED, seconds=2.0)
     made.films(acted(OWNER, made.owner)[:1])
-    _, line = made.refused()
+    ended, line = made.refused()
+    assert NOT_DONE in ended.output
     assert (line["outcome"], line["challenge_failed"]) == ("presentation_attack", "left_undone")
 
 

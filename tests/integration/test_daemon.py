@@ -27,10 +27,10 @@ Portraits = tuple[Path, Path]
 
 
 @pytest.fixture
-def enrolled(machine: Machine, portraits: Portraits) -> Machine:
+def enrolled(machine: Machine, enrolment: Machine, portraits: Portraits) -> Machine:
     """The first portrait is enrolled and sits before the camera."""
     configure(machine, portraits[0])
-    machine.enrol(portraits[0])
+    machine.enrol_like(enrolment)
     return machine
 
 
@@ -70,6 +70,27 @@ def test_models_are_dropped_after_an_idle_time_and_loaded_again(enrolled: Machin
         assert daemon.authenticate() == "match"
         wait_until(lambda: not daemon.observers(), "the observer ended")
         assert daemon.authenticate() == "match"
+
+
+def test_models_are_loaded_while_the_password_is_typed_that_was_due(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    """As after each restart, where the first login by face would else be the slowest."""
+    (record,) = daemon.machine.layout.state.iterdir()
+    record.rename(kept := tmp_path / "kept")
+
+    assert daemon.authenticate() == "not_permitted"
+
+    (observer,) = daemon.observers()
+    assert daemon.machine.audit()[-1]["reason"] == "password_first"
+    kept.rename(record)
+    assert daemon.authenticate() == "match"
+    assert daemon.observers() == [observer]
+
+
+def test_no_models_are_loaded_for_whom_no_password_lets_in_by_face(daemon: Daemon) -> None:
+    assert daemon.authenticate("root") == "not_permitted"
+    assert daemon.observers() == []
 
 
 def test_a_shorter_idle_time_drops_models_that_are_loaded_already(
@@ -347,6 +368,15 @@ def test_skipping_while_waiting_is_answered_at_once(daemon: Daemon, wall: Path) 
         looked_at.send({"op": "skip"})
         assert looked_at.outcome() == "skipped"
     wait_until(lambda: len(daemon.machine.audit()) == 2, "a record of both")
+
+
+def test_who_is_gone_before_the_first_word_has_hung_up(daemon: Daemon) -> None:
+    """As a client whose limit is over while the service still starts."""
+    with daemon.client():
+        pass
+    wait_until(lambda: daemon.machine.audit() != [], "a record of who hung up")
+    (line,) = daemon.machine.audit()
+    assert (line["outcome"], line["reason"]) == ("skipped", "hung_up")
 
 
 def test_hanging_up_while_waiting_gives_the_place_up(daemon: Daemon, wall: Path) -> None:

@@ -37,11 +37,11 @@ BOUND_SECONDS = 240
 
 
 @pytest.fixture
-def enrolled(machine: Machine, portraits: Portraits) -> Machine:
+def enrolled(machine: Machine, enrolment: Machine, portraits: Portraits) -> Machine:
     """The first portrait is enrolled and sits before the camera."""
     machine.show(portraits[0])
     configure(machine, "")
-    machine.enrol(portraits[0])
+    machine.enrol_like(enrolment)
     return machine
 
 

@@ -11,12 +11,14 @@ import pytest
 
 from pam_faceid.apps.wiring import template_store
 from pam_faceid.core.looks import MAX_REFERENCES
+from tests.integration.conftest import new_machine
 from tests.integration.test_admin import add, admin_command, person, template_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.integration.conftest import Machine
+    from tests.integration.conftest import Account, Machine, Program
 
 pytestmark = [pytest.mark.root, pytest.mark.data]
 
@@ -33,9 +35,20 @@ def stranger(shared_data: Path) -> list[str]:
     return person(shared_data, "Adrien_Brody", range(1, 6))
 
 
+@pytest.fixture(scope="module")
+def first_look(
+    account: Account, program: Program, models_copy: Path, shared_data: Path
+) -> Iterator[Machine]:
+    """Where the person was enrolled, once for all who add to that."""
+    with new_machine(account, program, models_copy) as machine:
+        faces = person(shared_data, "Abdullah_Gul", range(1, 10))
+        assert add(machine, "--from", *faces[:4]).returncode == 0
+        yield machine
+
+
 @pytest.fixture
-def enrolled(machine: Machine, faces: list[str]) -> Machine:
-    assert add(machine, "--from", *faces[:4]).returncode == 0
+def enrolled(machine: Machine, first_look: Machine) -> Machine:
+    machine.enrol_like(first_look)
     return machine
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pam_faceid.apps import wiring
+from pam_faceid.apps.last_word import NOT_RECOGNISED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +30,10 @@ Portraits = tuple[Path, Path]
 
 
 @pytest.fixture
-def enrolled(machine: Machine, portraits: Portraits) -> Machine:
+def enrolled(machine: Machine, enrolment: Machine, portraits: Portraits) -> Machine:
     """The first portrait is enrolled and sits before the camera."""
     machine.show(portraits[0])
-    machine.enrol(portraits[0])
+    machine.enrol_like(enrolment)
     return machine
 
 
@@ -41,6 +42,7 @@ def test_the_enrolled_face_is_let_in_without_a_password(enrolled: Machine) -> No
     assert ended.accepted, ended.output
     assert not ended.asked_password
     assert "Looking for your face" in ended.output
+    assert NOT_RECOGNISED not in ended.output
 
 
 def test_a_strangers_face_is_asked_for_the_password(
@@ -50,6 +52,7 @@ def test_a_strangers_face_is_asked_for_the_password(
     right = enrolled.authenticate(enrolled.account.password)
     assert right.accepted
     assert right.asked_password
+    assert NOT_RECOGNISED in right.output
     wrong = enrolled.authenticate("wrong")
     assert not wrong.accepted
     assert [line["outcome"] for line in enrolled.audit()] == ["non_match", "non_match"]

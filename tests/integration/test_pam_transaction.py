@@ -38,6 +38,14 @@ mount -t tmpfs -o size=1m,mode=755 none /var/backups
 mount -t tmpfs -o size=4m,mode=755 none /opt
 mkdir /opt/pam_faceid
 cp "$2" /opt/pam_faceid/hook.py
+for native in /usr/lib/*/security/pam_faceid.so; do  # an installed one would be taken
+    test -e "$native" || continue
+    modules="${native%/*}"
+    mkdir "$1"/modules "$1"/modules-work
+    mount -t overlay overlay \
+        -o "lowerdir=$modules,upperdir=$1/modules,workdir=$1/modules-work" "$modules"
+    rm "$native"
+done
 """
 MAKES_CHANGES = "rename,renameat,renameat2,link,linkat,unlink,mkdir,symlink,symlinkat,fsync"
 AT_ONCE = ("--confirm-within", "10s", "--yes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import shutil
@@ -11,8 +12,16 @@ from typing import TYPE_CHECKING
 import cv2
 import pytest
 
-from pam_faceid.adapters.models.manifest import ModelSpec, Origin, Presentation
+from pam_faceid.adapters.models.manifest import (
+    ModelSpec,
+    Origin,
+    Presentation,
+    load_manifests,
+    model_id,
+)
 from pam_faceid.adapters.models.registry import register
+from pam_faceid.apps import wiring
+from pam_faceid.core.types import LiveScore, ReferenceTemplate
 from pam_faceid.demo.camera import record_print
 from tests.daemons import Client, running
 
@@ -75,6 +84,29 @@ def test_the_person_hears_the_same_of_a_print_as_of_a_stranger(
     other = printed.authenticate("wrong")
     assert [line["outcome"] for line in printed.audit()] == ["presentation_attack", "non_match"]
     assert attack == other
+
+
+def test_who_was_enrolled_before_this_camera_is_held_to_it(printed: Machine) -> None:
+    """And the record says so."""
+    configure(printed, '[attack]\nmode = "passive"\n')
+    detector = model_id(load_manifests(printed.layout).find("attack_detector"))
+
+    def attempt() -> dict[str, str]:
+        assert printed.authenticate(printed.account.password).accepted
+        return printed.audit()[-1]
+
+    camera = attempt()["camera"]
+    for source, held in (("another", None), (camera, "yes")):
+
+        def before(old: ReferenceTemplate, source: str = source) -> ReferenceTemplate:
+            live = LiveScore(detector, 4.0)
+            seen = dataclasses.replace(old.references[0], source=source, live=live)
+            return dataclasses.replace(old, references=(seen,) * 3)
+
+        wiring.template_store(printed.layout).update(
+            printed.account.name, printed.account.uid, before
+        )
+        assert attempt().get("held_to_enrolment") == held
 
 
 def test_a_service_may_have_a_mode_of_its_own_at_a_login(printed: Machine) -> None:

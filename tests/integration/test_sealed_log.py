@@ -15,9 +15,9 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-def enrolled(machine: Machine, portraits: tuple[Path, Path]) -> Machine:
+def enrolled(machine: Machine, enrolment: Machine, portraits: tuple[Path, Path]) -> Machine:
     machine.show(portraits[0])
-    machine.enrol(portraits[0])
+    machine.enrol_like(enrolment)
     return machine
 
 

@@ -20,6 +20,7 @@ CONFIGURATION = Path("/etc/pam_faceid/config.toml")
 RECORDINGS = Path("/srv/recordings")
 PORTRAITS = CHECKOUT / "pam_faceid/demo/portraits"
 PYTHON = "/opt/pam_faceid/current/bin/python"
+PATIENT_SECONDS = 60  # a service that starts anew is fast enough, however busy the machine
 SUDO = ("runuser", "-u", USER, "--", "sudo", "-k", "-S", "-p", "PROMPT", "id", "-u")
 # Asks for a user, and waits until the daemon hangs up: the look is over by then.
 ASK = """
@@ -73,9 +74,12 @@ class Bed:
         ended = self.machine.run(*command, check=check)
         return ended.stdout + ended.stderr
 
-    def show(self, who: str) -> None:
-        """Put somebody before the camera; "wall" is nobody."""
-        self.configure(f'[camera]\nrecording = "{RECORDINGS / who}.avi"\n[attack]\nmode = "off"\n')
+    def show(self, who: str, *, seconds: int = PATIENT_SECONDS) -> None:
+        """Put somebody before the camera, looked for so long; "wall" is nobody."""
+        self.configure(
+            f'[camera]\nrecording = "{RECORDINGS / who}.avi"\n[attack]\nmode = "off"\n'
+            f"[attempt]\ntimeout_seconds = {seconds}\n"
+        )
 
     def configure(self, text: str) -> None:
         """Write the configuration and have a running daemon read it."""
@@ -149,6 +153,15 @@ class Bed:
             time.sleep(0.05)
 
 
+def enrol(machine: Machine) -> None:
+    """Enrol alice from a portrait, before a camera that is a recording, and let it into sudo."""
+    machine.run("mkdir", "--parents", RECORDINGS)
+    machine.run(PYTHON, "-I", "-c", RECORD, PORTRAITS, RECORDINGS)
+    face = PORTRAITS / "collins.jpg"
+    machine.run("faceid-admin", "add-user", USER, "--no-confirm", "--from", face)
+    machine.run("faceid-admin", "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
+
+
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     with open_workshop(tmp_path_factory.mktemp("machines")) as workshop:
@@ -166,11 +179,7 @@ def installed(workshop: Workshop, repository: Path) -> Machine:
     rule = machine.path(f"/etc/sudoers.d/{USER}")
     rule.write_text(f"{USER} ALL=(ALL) ALL\n")
     rule.chmod(0o440)
-    machine.run("mkdir", RECORDINGS)
-    machine.run(PYTHON, "-I", "-c", RECORD, PORTRAITS, RECORDINGS)
-    face = PORTRAITS / "collins.jpg"
-    machine.run("faceid-admin", "add-user", USER, "--no-confirm", "--from", face)
-    machine.run("faceid-admin", "pam", "enable", "sudo", "--yes", "--no-confirm-timer")
+    enrol(machine)
     return machine
 
 

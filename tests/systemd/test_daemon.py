@@ -132,11 +132,13 @@ def test_killed_twenty_times_the_next_login_works_and_no_socket_gives_up(bed: Be
 
 
 def test_an_observer_that_hangs_holds_up_one_login_and_no_more(bed: Bed) -> None:
+    bed.show("collins", seconds=5)
     bed.look_to_the_end()  # or it is replaced before anybody has to wait for it
     (hung,) = bed.observers()
     bed.kill(hung, "STOP")
     try:
         assert bed.sudo(PASSWORD) == BY_PASSWORD
+        bed.show("collins")
         assert bed.sudo() == BY_FACE
     finally:
         bed.kill(hung)
@@ -194,8 +196,18 @@ def test_a_reload_takes_a_good_configuration_and_keeps_the_last_good_one(bed: Be
     assert bed.keeper() == keeper
 
 
+def test_the_first_login_after_the_log_was_rotated_is_by_face(bed: Bed) -> None:
+    """As logrotate leaves it: the next record is of a file that is not there yet."""
+    log = "/var/log/pam_faceid/audit.log"
+    bed.run("mv", log, f"{log}.1")
+
+    assert bed.sudo() == BY_FACE
+
+    assert bed.run("stat", "--format=%U %G %a", log) == "faceid-keeper faceid-keeper 600\n"
+
+
 def test_asked_to_stop_it_finishes_the_attempt_that_runs(bed: Bed) -> None:
-    bed.show("wall")
+    bed.show("wall", seconds=5)
     before = len(bed.attempts())
     sudo = bed.start_sudo()
     bed.wait(bed.somebody_looks)

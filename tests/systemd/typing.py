@@ -10,7 +10,7 @@ from tests.machines import SECONDS, Booted
 
 # In the machine itself: a terminal of another instance of devpts has no name there.
 _TYPIST = """
-import json, os, pty, select, sys, termios, time
+import json, os, pty, select, signal, sys, termios, time
 command, answers, last_words, seconds = json.loads(sys.argv[1])
 pid, terminal = pty.fork()
 if pid == 0:
@@ -35,7 +35,13 @@ while time.monotonic() < until and not any(word in unread for word in last_words
                 time.sleep(0.02)
             os.write(terminal, (answer + "\\n").encode())
 os.close(terminal)
-status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+patient = time.monotonic() + 5
+while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+    time.sleep(0.1)
+    # ssh waits for ever after a hang-up that came while it was not waiting.
+    if time.monotonic() > patient:
+        os.killpg(pid, signal.SIGHUP)
+status = os.waitstatus_to_exitcode(ended[1])
 json.dump({"status": status, "shown": shown}, sys.stdout)
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -150,3 +151,34 @@ def test_every_command_of_the_table_is_there() -> None:
     for name, command in COMMANDS.items():
         module = importlib.import_module(f"pam_faceid.apps.admin.{command.module}")
         assert getattr(module, command.attribute).name == name
+
+
+@pytest.mark.parametrize("said", ["", "Python 3.12 is half installed"])
+def test_where_python_was_replaced_the_command_says_so_itself(
+    tmp_path: Path, repository: Path, said: str
+) -> None:
+    """In JSON where doctor was asked for it: nothing of ours can start."""
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
+    python.chmod(0o755)
+    (tmp_path / "lib/python3.11").mkdir(parents=True)
+    text = (repository / "etc/faceid-admin").read_text()
+    script = tmp_path / "faceid-admin"
+    script.write_text(text.replace("/opt/pam_faceid/current", str(tmp_path)))
+
+    def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["/bin/sh", str(script), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    ended = ask("doctor", "--json")
+    assert ended.returncode == ExitCode.BAD_INPUT
+    (finding,) = json.loads(ended.stdout)["findings"]
+    assert (finding["check"], finding["state"]) == ("Python", "fail")
+    assert f"{python} cannot run the program" in finding["what"]
+    assert "run install.sh again" in finding["cure"]
+
+    ended = ask("doctor")
+    assert (ended.returncode, ended.stdout) == (ExitCode.BAD_INPUT, "")
+    assert f"{python} cannot run the program" in ended.stderr
+    assert "emergency-disable" in ended.stderr

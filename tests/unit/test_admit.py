@@ -42,6 +42,8 @@ class Known:
     remote: str = ""
     remembered: Record | StateError | None = field(default_factory=lambda: password_used(START))
     active: bool = True
+    at: str = ""
+    cameras: dict[str, str] = field(default_factory=dict)
     lid: bool = False
     camera: bool = True
     asked: list[str] = field(default_factory=list)
@@ -76,6 +78,13 @@ class Known:
     def seat_is_active(self) -> bool:
         self.asked.append("seat")
         return self.active
+
+    def seat(self) -> str:
+        return self.at
+
+    def seats_of(self, device: str) -> Collection[str]:
+        self.asked.append("seats of cameras")
+        return self.cameras.get(device, "seat0").split()
 
     def lid_is_closed(self) -> bool:
         self.asked.append("lid")
@@ -310,6 +319,34 @@ def test_a_damaged_record_puts_the_password_first_and_names_the_file() -> None:
 
 def test_a_session_in_the_background_is_not_permitted() -> None:
     assert refusal(Known(active=False)).reason is Reason.SEAT_NOT_ACTIVE
+
+
+def test_another_seat_than_the_cameras_is_not_permitted() -> None:
+    """Its camera sees somebody else than who asks."""
+    refused = refusal(Known(at="seat1"))
+    assert (refused.reason, refused.detail) == (Reason.OTHER_SEAT, "seat0 seat1")
+    assert judge(Known(at="seat0")) is None
+    assert judge(Known(at="seat1", cameras={"auto": "seat1"})) is None
+
+
+def test_a_login_manager_of_another_seat_is_not_permitted() -> None:
+    """Before a login there is no session, and it says itself where it is shown."""
+    for seat, permitted in (("seat0", True), ("seat1", False)):
+        request = Request(user="alice", service="gdm-password", seat=seat)
+        assert (judge(request=request) is None) == permitted
+
+
+def test_cameras_of_several_seats_have_to_be_named() -> None:
+    """Else either could be looked through, wherever the one who asks is."""
+    known = Known(at="seat0", cameras={"auto": "seat0 seat1", "/dev/video7": "seat0"})
+    assert refusal(known).reason is Reason.OTHER_SEAT
+    assert judge(known, configured({"camera": {"device": "/dev/video7"}})) is None
+
+
+def test_the_infrared_camera_is_at_the_same_seat() -> None:
+    known = Known(at="seat0", cameras={"/dev/video2": "seat1"})
+    config = configured({"camera": {"infrared": "/dev/video2"}})
+    assert refusal(known, config).reason is Reason.OTHER_SEAT
 
 
 def test_a_closed_lid_is_not_permitted_unless_the_machine_is_used_so() -> None:

@@ -26,7 +26,8 @@ from pam_faceid.core.types import DEFAULT_LOOK, Pose
 from tests.unit.test_templates import assert_same, template
 
 PASSPHRASE = "correct horse battery staple"
-VERSION_1 = Path(__file__).resolve().parent.parent / "vectors/backups/version-1.backup"
+BACKUPS = Path(__file__).resolve().parent.parent / "vectors/backups"
+VERSION_1, VERSION_2 = (BACKUPS / f"version-{version}.backup" for version in (1, 2))
 CHEAP = Cost(passes=1, lanes=1, kibibytes=8)
 PASSES, KIBIBYTES, SALT, CHECK, NONCE, SIZE, BODY = 10, 18, 22, 38, 46, 58, 62
 
@@ -108,7 +109,7 @@ def test_a_forger_who_mends_the_checksum_is_named(at: int, why: str) -> None:
         opened(fitting_checksum(flipped(sealed(), at)))
 
 
-@pytest.mark.parametrize("version", [0, 3, 65535])
+@pytest.mark.parametrize("version", [0, 4, 65535])
 def test_another_version_is_named(version: int) -> None:
     with pytest.raises(VaultError, match=f"has format {version}"):
         opened(MAGIC + struct.pack(">H", version) + sealed()[10:])
@@ -122,9 +123,18 @@ def test_a_backup_of_version_1_opens_with_one_look_and_the_poses_that_were_measu
     as_it_was = dataclasses.replace(
         before,
         references=tuple(
-            dataclasses.replace(r, look=DEFAULT_LOOK, pose=Pose.STRAIGHT) for r in before.references
+            dataclasses.replace(r, look=DEFAULT_LOOK, pose=Pose.STRAIGHT, live=None)
+            for r in before.references
         ),
     )
+    assert_same(dataclasses.replace(backup.templates[1], user="alice"), as_it_was)
+
+
+def test_a_backup_of_version_2_opens_and_says_of_nobody_how_living_they_looked() -> None:
+    """The file was written by the program as it was before it knew."""
+    backup = opened(VERSION_2.read_bytes())
+    references = tuple(dataclasses.replace(r, live=None) for r in template().references)
+    as_it_was = dataclasses.replace(template(), references=references)
     assert_same(dataclasses.replace(backup.templates[1], user="alice"), as_it_was)
 
 

@@ -22,7 +22,6 @@ from pam_faceid.core.challenge import (
     ACTIONS,
     CHALLENGES,
     WORDS,
-    Action,
     Challenge,
     Failure,
     Pace,
@@ -30,6 +29,7 @@ from pam_faceid.core.challenge import (
     draw,
 )
 from pam_faceid.core.mesh import lid_gap, nose_place
+from pam_faceid.core.movements import Action
 from pam_faceid.core.policy import DecisionRule, conclude, decide, recognised
 from pam_faceid.core.types import (
     FaceMesh,

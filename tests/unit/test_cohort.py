@@ -15,15 +15,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.cohort import (
-    area_under_curve,
-    cohort_of,
-    estimated,
-    hidden_mean,
-    spread_of,
-    unshrunk,
-    with_cohort,
-)
+from benchmarks.cohort_making import cohort_of, hidden_mean, spread_of, with_cohort
+from benchmarks.cohort_privacy import area_under_curve, unshrunk
+from benchmarks.cohort_rates import estimated
 from pam_faceid.adapters.models.cohort import read_cohort
 from pam_faceid.adapters.models.manifest import ModelSpec, load_manifest, model_id
 from pam_faceid.core.cohort import Cohort, template_scores

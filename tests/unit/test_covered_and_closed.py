@@ -16,8 +16,8 @@ from pam_faceid.adapters.models.manifest import load_manifest, read_model
 from pam_faceid.core.config import QualityConfig
 from pam_faceid.core.enrolment import stricter
 from pam_faceid.core.errors import ModelError
-from pam_faceid.core.observation import observe
-from pam_faceid.core.types import Frame, Observation, Refusal
+from pam_faceid.core.types import Refusal
+from tests.seeing import read_picture, see
 
 LIMITS = QualityConfig()
 
@@ -30,20 +30,7 @@ def pipeline(models_dir: Path) -> Pipeline:
 @pytest.fixture(scope="module")
 def portraits(repository: Path) -> list[np.ndarray]:
     files = sorted((repository / "pam_faceid/demo/portraits").glob("*.jpg"))
-    return [decode_image(path.read_bytes(), name=path.name) for path in files]
-
-
-def see(pixels: np.ndarray, pipeline: Pipeline, limits: QualityConfig = LIMITS) -> Observation:
-    return observe(
-        Frame(pixels, 0.0),
-        index=0,
-        detector=pipeline.detector,
-        embedder=pipeline.embedder,
-        landmarker=pipeline.landmarker,
-        cover_detector=pipeline.cover_detector,
-        limits=limits,
-        clock=lambda: 0.0,
-    )
+    return [read_picture(path) for path in files]
 
 
 def drawn(draw: covers.Draw, pixels: np.ndarray, pipeline: Pipeline, seed: int) -> np.ndarray:
@@ -55,7 +42,10 @@ def test_the_portraits_pass_every_gate_of_login_and_enrolment(
     pipeline: Pipeline, portraits: list[np.ndarray]
 ) -> None:
     for limits in (LIMITS, stricter(LIMITS)):
-        assert [see(pixels, pipeline, limits).refusal for pixels in portraits] == [None, None]
+        assert [see(pixels, pipeline, limits=limits).refusal for pixels in portraits] == [
+            None,
+            None,
+        ]
 
 
 @pytest.mark.parametrize("name", [*covers.LOWER, *covers.UPPER])
@@ -84,7 +74,7 @@ def test_a_covered_face_is_compared_where_the_gate_is_off(
     worn = drawn(covers.sunglasses, portraits[0], pipeline, 1)
     assert see(worn, pipeline).refusal is Refusal.FACE_COVERED
     off = QualityConfig(max_covered=1.0, min_eye_opening=0.0)
-    assert see(worn, pipeline, off).embedding is not None
+    assert see(worn, pipeline, limits=off).embedding is not None
 
 
 @pytest.mark.data
@@ -95,7 +85,7 @@ def test_closed_eyes_are_told_and_the_same_eyes_open_are_not(
     said = {}
     for number in (123, 444, 47, 195):
         path = folder / f"0008_00_00_02_{number}.jpg"
-        said[number] = see(decode_image(path.read_bytes(), name=path.name), pipeline).refusal
+        said[number] = see(read_picture(path), pipeline).refusal
     assert said == {123: Refusal.EYES_CLOSED, 444: Refusal.EYES_CLOSED, 47: None, 195: None}
 
 
@@ -104,12 +94,12 @@ def test_light_from_one_side_is_told_at_an_enrolment_and_let_pass_at_a_login(
     pipeline: Pipeline, shared_data: Path
 ) -> None:
     path = shared_data / "cropped_yaleB/yaleB12/yaleB12_P00A+050E+00.pgm"
-    pixels = framed(decode_image(path.read_bytes(), name=path.name))
-    assert see(pixels, pipeline, stricter(LIMITS)).refusal is Refusal.SIDE_LIGHT
+    pixels = framed(read_picture(path))
+    assert see(pixels, pipeline, limits=stricter(LIMITS)).refusal is Refusal.SIDE_LIGHT
     assert see(pixels, pipeline).refusal is not Refusal.SIDE_LIGHT
     front = path.with_name("yaleB12_P00A+000E+00.pgm")
     lit = framed(decode_image(front.read_bytes(), name=front.name))
-    assert see(lit, pipeline, stricter(LIMITS)).refusal is not Refusal.SIDE_LIGHT
+    assert see(lit, pipeline, limits=stricter(LIMITS)).refusal is not Refusal.SIDE_LIGHT
 
 
 @pytest.mark.data

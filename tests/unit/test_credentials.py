@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 
 import pytest
 
+from pam_faceid.adapters.vault import credentials
 from pam_faceid.adapters.vault.credentials import (
     Place,
     offered,
@@ -74,6 +76,38 @@ def test_an_altered_credential_is_refused_with_what_to_do() -> None:
         open_credential(bytes(credential), name="template.cred", origin="it")
     assert "credential.secret" in refusal.value.hint
     assert "restore a backup" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("devices", "cure"),
+    [((), "shows no TPM now: switch it on"), (("tpmrm0",), "is secure boot as it was")],
+)
+def test_a_tpm_that_is_gone_is_told_from_one_that_was_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, devices: tuple[str, ...], cure: str
+) -> None:
+    for device in devices:
+        (tmp_path / device).mkdir()
+    monkeypatch.setattr(credentials, "TPM_DEVICES", tmp_path)
+    of_tpm = base64.b64encode(bytes.fromhex("0c7cc07b117645919c4b0bea08bc20fe") + bytes(200))
+
+    with pytest.raises(VaultError, match="cannot open") as refusal:
+        open_credential(of_tpm, name="template.cred", origin="it")
+
+    assert cure in refusal.value.hint
+
+
+def test_a_tpm_that_answers_nobody_for_a_while_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the words of systemd 252, after three power cuts of a software TPM."""
+    program = tmp_path / "systemd-creds"
+    words = "TPM2 device is in dictionary attack lockout mode."
+    program.write_text(f"#!/bin/sh\necho '{words}' >&2\necho 'Failed to decrypt.' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(credentials, "SYSTEMD_CREDS", str(program))
+    with pytest.raises(VaultError, match="cannot open") as refusal:
+        open_credential(b"sealed", name="template.cred", origin="it")
+    assert "--clear-lockout" in refusal.value.hint
 
 
 def test_the_environment_of_the_caller_reaches_no_program(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
 import json
 import os
 import pwd
@@ -10,15 +12,22 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from pam_faceid.adapters import pam_stack
+from pam_faceid.adapters.cameras import nodes
+from pam_faceid.adapters.cameras.nodes import CameraInfo, PixelFormat, spectrum_of
+from pam_faceid.adapters.models.manifest import load_manifests, model_id
 from pam_faceid.adapters.sandbox import landlock
 from pam_faceid.adapters.vault.keys import create_key_file
+from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.checks import CHECKS, Finding, State, run_checks
+from pam_faceid.core.types import LiveScore
 from pam_faceid.layout import Layout
+from tests.unit.test_templates import template
 
 pytestmark = pytest.mark.root
 
@@ -191,6 +200,22 @@ def test_a_template_that_does_not_open_is_found(layout: Layout) -> None:
     assert worst(layout, "templates").state is State.FAIL
 
 
+def test_who_was_not_enrolled_before_a_camera_is_named(layout: Layout) -> None:
+    """Or by an older version: prints of them are told by the threshold for everybody."""
+    detector = model_id(load_manifests(layout).find("attack_detector"))
+    store = wiring.template_store(layout)
+    for live, named in ((None, True), (LiveScore(detector, 4.0), False)):
+        references = tuple(
+            dataclasses.replace(one, source="camera", enrolled_at=1.0, live=live)
+            for one in template().references
+        )
+        seen = dataclasses.replace(template(), user="root", uid=0, references=references)
+        store.save(seen, replace=True)
+        said = [found.what for found in look(layout, "attacks")]
+        assert any("prints are told less well of root" in what for what in said) is named
+        assert worst(layout, "attacks").state is State.OK
+
+
 def test_a_template_of_an_account_that_is_gone_is_a_warning(layout: Layout) -> None:
     (layout.templates / "nobody-there.template").touch()
 
@@ -223,6 +248,55 @@ def test_a_service_that_wants_infrared_where_there_is_none_is_a_failure(layout: 
     assert found.state is State.FAIL
     assert found.what.startswith("sudo: require_ir")
     assert "[camera] infrared" in found.cure
+
+
+def camera_at(node: str, code: str = "YUYV") -> CameraInfo:
+    formats = (PixelFormat(code, ((640, 480),)),)
+    spectrum = spectrum_of(formats)
+    words = ("Webcam", "uvcvideo", "usb-1")
+    return CameraInfo(node, None, *words, formats, spectrum, is_virtual=False)
+
+
+def test_a_camera_that_came_back_under_another_number_is_named_with_what_to_set(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout.config_file.write_text('[camera]\ndevice = "/dev/video4711"\n')
+    here = [camera_at("/dev/video4712", "GREY"), camera_at("/dev/video4713")]
+    monkeypatch.setattr(nodes, "list_cameras", lambda: here)
+
+    found = worst(layout, "camera")
+    assert found.state is State.FAIL
+    assert "/dev/video4711 cannot be opened: No such file" in found.what
+    assert 'set [camera] device = "/dev/video4713" in' in found.cure
+
+    monkeypatch.setattr(nodes, "list_cameras", list)
+    assert worst(layout, "camera").cure == "plug it in; cameras here: none"
+
+
+def test_a_camera_in_use_is_named_with_who_uses_it(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the driver lets nobody else open it at all."""
+    ours, theirs = os.openpty()
+    device = os.ttyname(theirs)
+    layout.config_file.write_text(f'[camera]\ndevice = "{device}"\n')
+
+    def is_held(node: Path, *, unreadable_is_none: bool = True) -> CameraInfo | None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(nodes, "_describe", is_held)
+    try:
+        with subprocess.Popen(["sleep", "60"], stdin=theirs) as other:
+            found = worst(layout, "camera")
+            other.kill()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert found.state is State.WARN
+    assert found.what == (
+        f"the camera {device} is in use by another program: sleep (pid {other.pid})"
+    )
+    assert found.cure == f"close it, or: kill {other.pid}"
 
 
 def test_an_infrared_camera_that_is_not_there_is_named(layout: Layout) -> None:
@@ -265,6 +339,22 @@ def test_an_audit_log_that_cannot_be_written_is_found(layout: Layout) -> None:
     layout.audit_log.symlink_to("/dev/null")
 
     assert worst(layout, "audit log").state is State.FAIL
+
+
+def test_what_stopped_the_newest_attempt_is_told_until_one_ends_well(layout: Layout) -> None:
+    """An observer that was killed leaves no other trace."""
+    assert worst(layout, "last attempt").state is State.OK
+    log = wiring.audit_log(layout)
+    log.record("authenticate", user="alice", outcome="internal_error", error="it\x1b[2J died")
+    log.record("doctor")
+
+    found = worst(layout, "last attempt")
+    assert found.state is State.WARN
+    assert found.what.endswith(r": it\u{1b}[2J died")
+    assert found.cure.startswith("try again")
+
+    log.record("authenticate", user="alice", outcome="match")
+    assert worst(layout, "last attempt").state is State.OK
 
 
 def test_an_empty_machine_ends_with_3_and_every_check_has_a_word(tmp_path: Path) -> None:
@@ -315,6 +405,24 @@ def test_a_python_that_was_replaced_is_named(layout: Layout) -> None:
     (release / "bin/python").unlink()
     (release / "bin/python").symlink_to("/usr/bin/python3.2")
     assert "which is gone" in worst(layout, "Python").what
+
+
+def test_what_the_machine_was_switched_off_in_is_named_however_young_it_is(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody has written since the machine was started waits for nobody."""
+    releases = layout.root / "opt/pam_faceid/releases"
+    for folder in ("cut", "used"):
+        (releases / folder).mkdir(parents=True)
+    (releases.parent / "current").symlink_to("releases/used")
+    minute = time.time() - 60
+    os.utime(releases / "cut", (minute, minute))
+    monkeypatch.setattr(time, "clock_gettime", lambda _: 3600.0)
+    assert worst(layout, "left half done").state is State.OK  # it may be being built now
+
+    monkeypatch.setattr(time, "clock_gettime", lambda _: 30.0)
+
+    assert f"{releases / 'cut'} is not in use" in worst(layout, "left half done").what
 
 
 def test_what_was_interrupted_is_named_with_how_to_end_it(layout: Layout) -> None:

@@ -22,8 +22,10 @@ from pam_faceid.core.guidance import Guidance
 from pam_faceid.core.one_person import Agreement
 from pam_faceid.core.types import (
     Embedding,
+    LiveScore,
     Observation,
     Pose,
+    PresentationEvidence,
     ReferenceTemplate,
     Refusal,
     SampleQuality,
@@ -66,7 +68,11 @@ def people(shared_data: Path, pipeline: Pipeline) -> list[list[Observation]]:
 
 
 def enroller(
-    agreement: Agreement, *, references: int = 8, guidance: Guidance | None = None
+    agreement: Agreement,
+    *,
+    references: int = 8,
+    guidance: Guidance | None = None,
+    detector: str = "",
 ) -> Enroller:
     return Enroller(
         user="alice",
@@ -75,6 +81,7 @@ def enroller(
         references=references,
         agreement=agreement,
         guidance=guidance,
+        detector=detector,
     )
 
 
@@ -98,6 +105,25 @@ def test_each_person_alone_makes_a_template(
         assert len(kept) == 8 or len(kept) + len(taking.odd_ones()) == IMAGES
         assert len(kept) >= 6
         assert {reference.look for reference in template.references} == {"default"}
+
+
+def test_what_the_detector_said_of_a_sample_is_kept_with_it(
+    people: list[list[Observation]], agreement: Agreement
+) -> None:
+    def said(sample: Observation, score: float | None) -> Observation:
+        presentation = PresentationEvidence(1.0, 1.0, 1.0, attack_score=score)
+        return dataclasses.replace(sample, presentation=presentation)
+
+    scores = [None, *(float(number) for number in range(1, IMAGES))]
+    samples = [said(*pair) for pair in zip(people[0], scores, strict=True)]
+    wanted = {sample.origin: score for sample, score in zip(people[0], scores, strict=True)}
+    for detector in ("", "detector@1"):
+        taking = enroller(agreement, detector=detector)
+        for sample in samples:
+            taking.add(sample)
+        for reference in taking.template(now=5.0).references:
+            score = wanted[reference.source] if detector else None
+            assert reference.live == (None if score is None else LiveScore(detector, score))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.spread import spread_of, write
 from pam_faceid.adapters.models.manifest import Manifest, ModelSpec, Origin, load_manifest
 from pam_faceid.adapters.models.spread import read_spread
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules
 from pam_faceid.core.cohort import template_scores
 from pam_faceid.core.config import Config, MatchingConfig
 from pam_faceid.core.errors import ConfigError, FaceIdError, ModelError
@@ -150,7 +150,7 @@ def test_an_embedder_without_a_spread_says_what_to_do():
         name="added", kind="embedder", file="a.onnx", sha256="0" * 64, licence="MIT", origin=origin
     )
     with pytest.raises(ConfigError, match="needs a spread") as refused:
-        wiring.matcher_for(config, Manifest(model=(spec,)))
+        rules.matcher_for(config, Manifest(model=(spec,)))
     assert 'matcher = "centre"' in str(refused.value.hint)
 
 
@@ -159,9 +159,9 @@ def test_every_shipped_embedder_can_be_compared_by_every_matcher(name: str, repo
     manifest = load_manifest(repository / "onnx_models")
     for matcher in ("centre", "nearest", "fused"):
         config = Config(matching=MatchingConfig(embedder=name, matcher=matcher))
-        how = wiring.matcher_for(config, manifest)
+        how = rules.matcher_for(config, manifest)
         vectors = np.random.default_rng(5).normal(size=(3, manifest.find(name).dimensions))
         assert -1.0 <= comparison_score(vectors[0], vectors[1:], how) <= 1.0
-        rule = wiring.decision_rule(config, manifest)
+        rule = rules.decision_rule(config, manifest)
         assert 0.2 < rule.threshold < 0.9
         assert rule.model is not None

@@ -25,6 +25,7 @@ class Handle:
         self.service = "sudo"
         self.rhost = None
         self.tty = None
+        self.env: dict[str, str] = {}
         self.said: list[str] = []
 
     def get_user(self, prompt: object) -> object:
@@ -180,7 +181,7 @@ def test_the_hook_imports_the_standard_library_alone(repository: Path) -> None:
         "hook = importlib.util.module_from_spec(spec)\n"
         "spec.loader.exec_module(hook)\n"
         "class H:\n"
-        "    service = 'x'; rhost = tty = None\n"
+        "    service = 'x'; rhost = tty = None; env = {}\n"
         "    def get_user(self, prompt): return 'root'\n"
         "hook._refused_at_once = lambda *arguments: None\n"
         "hook.pam_sm_authenticate(H(), 0, ['h', 'python=/bin/false'])\n"

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks.extraction import Pipeline, load_pipeline
-from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.core.config import QualityConfig
-from pam_faceid.core.observation import observe
 from pam_faceid.core.types import Frame, Observation, Refusal, Spectrum
+from tests import seeing
+from tests.seeing import read_picture
 
 SAME_PERSON = 0.6  # far above any threshold
 
@@ -27,7 +27,7 @@ def pipeline(models_dir: Path) -> Pipeline:
 @pytest.fixture(scope="module")
 def portrait(repository: Path) -> np.ndarray:
     path = repository / "pam_faceid/demo/portraits/hopper.jpg"
-    return decode_image(path.read_bytes(), name=path.name)
+    return read_picture(path)
 
 
 def ticking() -> Callable[[], float]:
@@ -36,16 +36,9 @@ def ticking() -> Callable[[], float]:
 
 
 def see(pixels: np.ndarray, pipeline: Pipeline, limits: QualityConfig | None = None) -> Observation:
-    return observe(
-        Frame(pixels, 12.5, Spectrum.COLOUR, "/dev/camera"),
-        index=7,
-        detector=pipeline.detector,
-        embedder=pipeline.embedder,
-        landmarker=pipeline.landmarker,
-        cover_detector=pipeline.cover_detector,
-        limits=limits or QualityConfig(),
-        clock=ticking(),
-    )
+    frame = Frame(pixels, 12.5, Spectrum.COLOUR, "/dev/camera")
+    limits = limits or QualityConfig()
+    return seeing.see(frame, pipeline, index=7, limits=limits, clock=ticking())
 
 
 def test_a_face_becomes_a_probe(portrait: np.ndarray, pipeline: Pipeline) -> None:
@@ -106,20 +99,12 @@ def test_webcam_frames_of_live_people_pass(shared_data: Path, pipeline: Pipeline
     names = (shared_data / "splits/nuaa_dev_live.txt").read_text().split()[::25]
     for name in names:
         path = shared_data / "nuaa" / name
-        assert see(decode_image(path.read_bytes(), name=name), pipeline).refusal is None, name
+        assert see(read_picture(path), pipeline).refusal is None, name
 
 
 def infrared(lit: np.ndarray, dark: np.ndarray, pipeline: Pipeline) -> Observation:
-    return observe(
-        Frame(lit, 12.5, Spectrum.INFRARED, "/dev/camera", ambient=dark),
-        index=7,
-        detector=pipeline.detector,
-        embedder=pipeline.embedder,
-        landmarker=pipeline.landmarker,
-        cover_detector=pipeline.cover_detector,
-        limits=QualityConfig(),
-        clock=ticking(),
-    )
+    frame = Frame(lit, 12.5, Spectrum.INFRARED, "/dev/camera", ambient=dark)
+    return seeing.see(frame, pipeline, index=7, clock=ticking())
 
 
 def test_a_portrait_on_paper_before_an_infrared_camera_is_no_probe(
@@ -138,7 +123,7 @@ def test_a_living_person_in_the_light_of_an_infrared_camera_is_a_probe(
 ) -> None:
     """The one real frame that there is; what its room was like is not known, and taken as dark."""
     path = shared_data / "nir_depth_zj/ir_frontface.jpg"
-    lit = decode_image(path.read_bytes(), name=path.name)
+    lit = read_picture(path)
     seen = infrared(lit, np.zeros_like(lit), pipeline)
     assert seen.refusal is None
     assert seen.embedding is not None

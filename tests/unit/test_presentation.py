@@ -12,19 +12,16 @@ import numpy as np
 import pytest
 
 from benchmarks.extraction import Pipeline, load_pipeline
-from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.adapters.models.manifest import Manifest, ModelSpec, load_manifest, model_id
-from pam_faceid.apps import wiring
+from pam_faceid.apps import ordering, rules
 from pam_faceid.apps.sightings import Seen
 from pam_faceid.core.attack import AttackRule
 from pam_faceid.core.config import Config, QualityConfig, parse_config
 from pam_faceid.core.errors import ConfigError, FaceIdError, ModelError
-from pam_faceid.core.observation import observe
 from pam_faceid.core.policy import DecisionRule, conclude, decide
 from pam_faceid.core.types import (
     Embedding,
     Face,
-    Frame,
     FrameEvidence,
     Observation,
     Outcome,
@@ -32,6 +29,7 @@ from pam_faceid.core.types import (
     Refusal,
     SampleQuality,
 )
+from tests.seeing import read_picture, see
 
 BY_FACE = DecisionRule(threshold=0.5, agreeing_frames=2, refusing_frames=4)
 RULE = replace(BY_FACE, attack=AttackRule(threshold=0.0, frames=3))
@@ -222,23 +220,14 @@ def pipeline(models_dir: Path) -> Pipeline:
 @pytest.fixture(scope="module")
 def portrait(repository: Path) -> np.ndarray:
     path = repository / "pam_faceid/demo/portraits/hopper.jpg"
-    return decode_image(path.read_bytes(), name=path.name)
+    return read_picture(path)
 
 
 def look(
     pixels: np.ndarray, pipeline: Pipeline, limits: QualityConfig, *detectors: Saying
 ) -> Observation:
-    return observe(
-        Frame(pixels, 0.0),
-        index=0,
-        detector=pipeline.detector,
-        embedder=pipeline.embedder,
-        landmarker=pipeline.landmarker,
-        cover_detector=pipeline.cover_detector,
-        limits=limits,
-        clock=lambda: 0.0,
-        **dict(zip(("attack_detector", "second_opinion"), detectors, strict=False)),
-    )
+    said = dict(zip(("attack_detector", "second_opinion"), detectors, strict=False))
+    return see(pixels, pipeline, limits=limits, **said)
 
 
 def test_what_is_compared_is_judged_and_what_is_refused_is_not(
@@ -287,8 +276,9 @@ def manifest(models_dir: Path) -> Manifest:
 def test_the_rule_is_that_of_the_manifest(manifest: Manifest) -> None:
     given = manifest.find("attack_detector").presentation
     assert given is not None
-    rule = wiring.attack_rule(configured({"attack": {"mode": "passive"}}), manifest, service="x")
-    assert rule == AttackRule(threshold=given.threshold, frames=given.frames)
+    rule = rules.attack_rule(configured({"attack": {"mode": "passive"}}), manifest, service="x")
+    assert rule == AttackRule(given.threshold, given.frames, margin=given.margin)
+    assert given.margin is not None
 
 
 @pytest.mark.parametrize(
@@ -305,15 +295,15 @@ def test_a_service_may_have_a_mode_of_its_own(
     manifest: Manifest, mode: str, service: str, *, asked: bool
 ) -> None:
     config = configured({"attack": {"mode": mode}, "services": {"sudo": {"attack": service}}})
-    assert (wiring.attack_rule(config, manifest, service="sudo") is not None) is asked
-    other = wiring.attack_rule(config, manifest, service="login")
+    assert (rules.attack_rule(config, manifest, service="sudo") is not None) is asked
+    other = rules.attack_rule(config, manifest, service="login")
     assert (other is not None) is (mode == "passive")
 
 
 def test_in_infrared_the_light_tells_and_not_the_detector(manifest: Manifest) -> None:
     config = configured({"attack": {"mode": "passive"}, "services": {"sudo": {"require_ir": True}}})
-    assert wiring.attack_rule(config, manifest, service="sudo") is None
-    assert wiring.attack_rule(config, manifest, service="login") is not None
+    assert rules.attack_rule(config, manifest, service="sudo") is None
+    assert rules.attack_rule(config, manifest, service="login") is not None
 
 
 def second_opinion(manifest: Manifest, threshold: float) -> Manifest:
@@ -333,9 +323,9 @@ def second_opinion(manifest: Manifest, threshold: float) -> Manifest:
 def test_a_second_opinion_that_is_wanted_and_missing_stops_the_face(manifest: Manifest) -> None:
     config = configured({"attack": {"mode": "passive", "second_opinion": True}})
     with pytest.raises(ConfigError, match="not imported") as refused:
-        wiring.attack_rule(config, manifest, service="sudo")
+        rules.attack_rule(config, manifest, service="sudo")
     assert "models add minifasnet" in refused.value.hint
-    rule = wiring.attack_rule(config, second_opinion(manifest, 0.5), service="sudo")
+    rule = rules.attack_rule(config, second_opinion(manifest, 0.5), service="sudo")
     assert rule is not None
     assert rule.second is not None
     assert rule.second.threshold == 0.5
@@ -343,11 +333,11 @@ def test_a_second_opinion_that_is_wanted_and_missing_stops_the_face(manifest: Ma
 
 def test_the_order_names_what_the_observer_may_load(manifest: Manifest) -> None:
     config = configured({"attack": {"mode": "passive", "second_opinion": True}})
-    order = wiring.order_for(config, second_opinion(manifest, 0.0), one_shot=True, judge=True)
+    order = ordering.order_for(config, second_opinion(manifest, 0.0), one_shot=True, judge=True)
     names = [model_id(spec).partition("@")[0] for spec in order.models]
     assert names[-2:] == ["attack_detector", "minifasnet_v2"]
     assert order.judge
-    without = wiring.order_for(Config(), manifest, one_shot=True)
+    without = ordering.order_for(Config(), manifest, one_shot=True)
     assert without.second_opinion == ()
     assert not without.judge
 
@@ -357,9 +347,9 @@ def test_a_manifest_without_the_detector_stops_the_face_only_where_it_is_asked(
 ) -> None:
     lacking = Manifest(model=tuple(s for s in manifest.model if s.kind != "attack_detector"))
     off = configured({"attack": {"mode": "off"}})
-    assert wiring.attack_rule(off, lacking, service="sudo") is None
+    assert rules.attack_rule(off, lacking, service="sudo") is None
     with pytest.raises(ModelError, match="attack_detector"):
-        wiring.attack_rule(configured({"attack": {"mode": "passive"}}), lacking, service="sudo")
+        rules.attack_rule(configured({"attack": {"mode": "passive"}}), lacking, service="sudo")
 
 
 @pytest.mark.parametrize("mode", ["on", "", "OFF", 1, True, None])

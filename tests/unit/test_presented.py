@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks.extraction import Pipeline, load_pipeline
-from pam_faceid.adapters.cameras.images import decode_image
-from pam_faceid.core.config import QualityConfig
 from pam_faceid.core.depth_frames import DepthFrame
-from pam_faceid.core.observation import observe
 from pam_faceid.core.types import SAID_OF_PICTURES, Face, Frame, Observation, Refusal, Spectrum
 from tests.depth_scenes import NOISE, Height, before_a_lens, flat, head, rolled
+from tests.seeing import read_picture, see
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +25,7 @@ def pipeline(models_dir: Path) -> Pipeline:
 @pytest.fixture(scope="module")
 def portrait(repository: Path) -> np.ndarray:
     path = repository / "pam_faceid/demo/portraits/hopper.jpg"
-    return decode_image(path.read_bytes(), name=path.name)
+    return read_picture(path)
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +35,7 @@ def face(portrait: np.ndarray, pipeline: Pipeline) -> Face:
 
 def seen(frame: Frame, pipeline: Pipeline) -> Observation:
     seconds = count()
-    return observe(
-        frame,
-        index=0,
-        detector=pipeline.detector,
-        embedder=pipeline.embedder,
-        landmarker=pipeline.landmarker,
-        cover_detector=pipeline.cover_detector,
-        limits=QualityConfig(),
-        clock=lambda: float(next(seconds)),
-    )
+    return see(frame, pipeline, clock=lambda: float(next(seconds)))
 
 
 def solid(pixels: np.ndarray, face: Face, surface: Height, *, scale: float = 1.0) -> Frame:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pam_faceid.apps.protocol import MAX_LINE_BYTES, Authenticate, Channel, Skip
@@ -179,6 +179,7 @@ REQUESTS = msgspec.json.Decoder(Authenticate | Skip)
 
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_make_no_request(line: bytes) -> None:
+    assume(not any(op in line for op in (b"authenticate", b"skip")))  # drawn from sources, too
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.sendall(line.replace(b"\n", b" ") + b"\n")

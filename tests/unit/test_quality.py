@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 from benchmarks.extraction import Pipeline, load_pipeline
-from pam_faceid.adapters.cameras.images import decode_image
 from pam_faceid.core import mesh, quality
 from pam_faceid.core.config import QualityConfig
 from pam_faceid.core.enrolment import stricter
-from pam_faceid.core.observation import observe
-from pam_faceid.core.types import Face, FaceMesh, Frame, Observation, Refusal, SampleQuality
+from pam_faceid.core.types import Face, FaceMesh, Refusal, SampleQuality
+from tests.seeing import read_picture, see
 
 LIMITS = QualityConfig()
 GOOD = SampleQuality(
@@ -250,20 +249,7 @@ def pipeline(models_dir: Path) -> Pipeline:
 @pytest.fixture(scope="module")
 def portraits(repository: Path) -> list[np.ndarray]:
     files = sorted((repository / "pam_faceid/demo/portraits").glob("*.jpg"))
-    return [decode_image(path.read_bytes(), name=path.name) for path in files]
-
-
-def see(pixels: np.ndarray, pipeline: Pipeline) -> Observation:
-    return observe(
-        Frame(pixels, 0.0),
-        index=0,
-        detector=pipeline.detector,
-        embedder=pipeline.embedder,
-        landmarker=pipeline.landmarker,
-        cover_detector=pipeline.cover_detector,
-        limits=LIMITS,
-        clock=lambda: 0.0,
-    )
+    return [read_picture(path) for path in files]
 
 
 def dimmed(pixels: np.ndarray) -> np.ndarray:

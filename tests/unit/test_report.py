@@ -23,7 +23,7 @@ from pam_faceid.adapters.audit.log import FileAuditLog
 from pam_faceid.adapters.configuration import load_config
 from pam_faceid.adapters.models.manifest import load_manifest, load_manifests, model_id
 from pam_faceid.adapters.vault.keys import create_key_file
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules, wiring
 from pam_faceid.apps.admin.__main__ import cli
 from pam_faceid.core.config import MatchingConfig
 from pam_faceid.core.types import Embedding, Reference, ReferenceTemplate, SampleQuality
@@ -113,7 +113,7 @@ def test_the_figures_are_those_of_the_templates_and_hold_no_vector(
         *((ALICE, "1"), (ALICE, "2"), (ALICE, "3"), (BOB, "1"), (BOB, "2")),
     ]
     assert (told["pairs"]["genuine"]["count"], told["pairs"]["impostor"]["count"]) == (4, 6)
-    rule = wiring.decision_rule(load_config(layout), load_manifests(layout))
+    rule = rules.decision_rule(load_config(layout), load_manifests(layout))
     assert told["threshold"] == pytest.approx(rule.threshold, abs=1e-4)
     assert told["trade_off"] is None
     assert told["missing_for_trade_off"] == {"genuine": 96, "impostor": 294, "people": 2}

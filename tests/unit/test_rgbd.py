@@ -22,7 +22,7 @@ from pam_faceid.adapters.models.manifest import (
 from pam_faceid.adapters.models.registry import to_toml
 from pam_faceid.adapters.models.rgbd_crop import rgbd_crop
 from pam_faceid.adapters.models.rgbd_embedder import RgbdEmbedder
-from pam_faceid.apps import wiring
+from pam_faceid.apps import ordering, rules, wiring
 from pam_faceid.core import relief
 from pam_faceid.core.config import CameraConfig, Config, Matcher, MatchingConfig
 from pam_faceid.core.depth_frames import DepthFrame
@@ -139,8 +139,8 @@ def test_choosing_it_without_a_depth_camera_is_an_error_of_the_configuration(
 ) -> None:
     config = Config(matching=MatchingConfig(embedder=NAME))
     for use in (
-        lambda: wiring.decision_rule(config, manifest),
-        lambda: wiring.order_for(config, manifest, one_shot=True),
+        lambda: rules.decision_rule(config, manifest),
+        lambda: ordering.order_for(config, manifest, one_shot=True),
     ):
         with pytest.raises(ConfigError, match="rgbd-siamese needs a depth camera") as caught:
             use()
@@ -155,14 +155,14 @@ def test_choosing_it_with_an_infrared_look_is_an_error_of_the_configuration(
         matching=MatchingConfig(embedder=NAME),
     )
     with pytest.raises(ConfigError, match="an infrared camera gives none"):
-        wiring.order_for(config, manifest, one_shot=True, infrared=True)
-    assert wiring.order_for(config, manifest, one_shot=True).depth
+        ordering.order_for(config, manifest, one_shot=True, infrared=True)
+    assert ordering.order_for(config, manifest, one_shot=True).depth
 
 
 def built(manifest: Manifest, name: str) -> JoinedEmbedder | RgbdEmbedder:
     """The embedder that an observer loads for a configuration."""
     config = Config(camera=CameraConfig(depth="realsense"), matching=MatchingConfig(embedder=name))
-    order = wiring.order_for(config, manifest, one_shot=True)
+    order = ordering.order_for(config, manifest, one_shot=True)
     joined = None if order.joined is None else read_model(order.joined)
     made = wiring.embedder(order, read_model(order.embedder), joined)
     assert isinstance(made, (JoinedEmbedder, RgbdEmbedder))
@@ -228,7 +228,7 @@ def test_the_default_rate_has_a_threshold_for_it(
         camera=CameraConfig(depth="realsense"),
         matching=MatchingConfig(embedder=name, matcher=matcher),
     )
-    assert 0.5 < wiring.decision_rule(config, manifest).threshold < 1.0
+    assert 0.5 < rules.decision_rule(config, manifest).threshold < 1.0
 
 
 def test_a_manifest_that_gives_colours_a_crop_of_depth_is_refused(

@@ -286,6 +286,53 @@ def test_a_confined_observer_still_tells_a_device_from_a_program(open_folder: Pa
     assert ended.stdout == "told", ended.stderr
 
 
+# A laptop's graphics processor and an accelerator, in a mount namespace of its own.
+PROCESSORS = """
+mkdir /run/sys && mount --rbind /sys /run/sys && mount -t tmpfs none /sys
+mkdir -p /sys/devices/system /sys/fs/cgroup /sys/bus/pci/devices /sys/class/drm /sys/class/accel
+mount --bind /run/sys/devices/system /sys/devices/system
+mount --bind /run/sys/fs/cgroup /sys/fs/cgroup
+umount --lazy --recursive /run/sys && rmdir /run/sys
+add() {
+    place="devices/pci0000:00/$2"
+    mkdir -p "/sys/$place/$1/${1%/*}/$3"
+    echo 0x8086 >"/sys/$place/vendor"
+    echo 0x9a49 >"/sys/$place/device"
+    ln -s "../../../../$2" "/sys/$place/$1/${1%/*}/$3/device"
+    ln -s "../../$place/$1/${1%/*}/$3" "/sys/class/$1/$3"
+    ln -s "../../../$place" "/sys/bus/pci/devices/$2"
+}
+add drm 0000:00:02.0 card0
+add accel 0000:00:0b.0 accel0
+mkdir /sys/class/drm/card0-eDP-1
+exec "$@"
+"""
+ASKS_FOR_PROCESSORS = """
+import os
+from pam_faceid.adapters import sandbox
+from pam_faceid.adapters.sandbox import profiles
+sandbox.drop_to("faceid")
+profiles.confine_observer(models=[], devices=())
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
+onnxruntime.get_ep_devices()
+print("asked")
+"""
+
+
+def test_the_models_library_has_nothing_to_complain_of_where_there_are_graphics() -> None:
+    """It would do so at the terminal of whoever enrols, in yellow."""
+    asks = (sys.executable, "-c", ASKS_FOR_PROCESSORS)
+    ended = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", PROCESSORS, "-", *asks],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == ("asked\n", "")
+
+
 @pytest.mark.parametrize("usb", [False, True])
 def test_only_a_camera_on_usb_opens_the_way_to_its_library(*, usb: bool) -> None:
     """What libusb needs to look for a device, and no socket to anybody but the kernel."""

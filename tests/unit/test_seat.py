@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_faceid.adapters.seat import Caller, has_camera, lid_is_closed
+from pam_faceid.adapters.seat import Caller, has_camera, seats_of
 
 TMUX = "/user.slice/user-1000.slice/user@1000.service/tmux-spawn-1.scope"
 DESKTOP = "/user.slice/user-1000.slice/user@1000.service/app.slice/app-terminal.scope"
@@ -217,14 +217,41 @@ def test_the_kernels_own_files_are_read(tmp_path: Path) -> None:
     assert found == "sshd"
 
 
-def test_a_lid_says_whether_it_is_closed(tmp_path: Path) -> None:
-    assert not lid_is_closed(tmp_path), "a desktop has none"
-    state = tmp_path / "acpi/button/lid/LID0/state"
-    state.parent.mkdir(parents=True)
-    state.write_text("state:      open\n")
-    assert not lid_is_closed(tmp_path)
-    state.write_text("state:      closed\n")
-    assert lid_is_closed(tmp_path)
+@pytest.fixture
+def cameras(tmp_path: Path) -> Path:
+    """Two, of which udev gave the second to another seat."""
+    for number, known in enumerate(
+        ("S:v4l/by-id/usb-one\nE:ID_V4L_PRODUCT=One\n", "S:v4l/by-id/usb-two\nE:ID_SEAT=seat1\n")
+    ):
+        node = tmp_path / f"class/video4linux/video{number}"
+        node.mkdir(parents=True)
+        (node / "dev").write_text(f"81:{number}\n")
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / f"data/c81:{number}").write_text(known)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("device", "seats"),
+    [
+        ("/dev/video0", {"seat0"}),
+        ("/dev/v4l/by-id/usb-one", {"seat0"}),
+        ("/dev/video1", {"seat1"}),
+        ("/dev/v4l/by-id/usb-two", {"seat1"}),
+        ("auto", {"seat0", "seat1"}),
+    ],
+)
+def test_a_camera_is_at_the_seat_that_udev_gave_it(
+    cameras: Path, device: str, seats: set[str]
+) -> None:
+    assert seats_of(device, cameras, cameras) == seats
+
+
+def test_a_camera_that_nobody_knows_is_at_the_first_seat(tmp_path: Path) -> None:
+    """Where there is no udev, there is no other."""
+    assert seats_of("auto", tmp_path, tmp_path) == {"seat0"}
+    (tmp_path / "class/video4linux/video0").mkdir(parents=True)
+    assert seats_of("/dev/video0", tmp_path, tmp_path) == {"seat0"}
 
 
 def test_the_kernel_says_whether_there_is_a_camera(tmp_path: Path) -> None:

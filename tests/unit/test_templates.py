@@ -25,6 +25,7 @@ from pam_faceid.core.errors import EnrolmentError, NotEnrolledError, VaultError
 from pam_faceid.core.types import (
     DEFAULT_LOOK,
     Embedding,
+    LiveScore,
     Pose,
     Reference,
     ReferenceTemplate,
@@ -67,6 +68,7 @@ def template(
                 source=f"frame {number}",
                 look="glasses" if number % 2 else DEFAULT_LOOK,
                 pose=list(Pose)[number % len(Pose)],
+                live=LiveScore("detector@1", number - 2.5) if number % 3 else None,
             )
             for number, vector in enumerate(vectors.astype(np.float32))
         ),
@@ -80,7 +82,7 @@ def assert_same(one: ReferenceTemplate, other: ReferenceTemplate) -> None:
     for left, right in zip(one.references, other.references, strict=True):
         assert np.array_equal(left.embedding.vector, right.embedding.vector)
         assert left.embedding.model_id == right.embedding.model_id
-        for field in ("enrolled_at", "quality", "source", "look", "pose"):
+        for field in ("enrolled_at", "quality", "source", "look", "pose", "live"):
             assert getattr(left, field) == getattr(right, field)
 
 
@@ -377,9 +379,12 @@ def test_who_is_not_enrolled_is_not_changed(store: SealedTemplateStore, director
         directory.mkdir(mode=0o750, exist_ok=True)
 
 
-def test_a_template_of_version_1_is_changed_into_one_of_the_newest(directory: Path) -> None:
-    vector = json.loads((VECTORS / "good-many.json").read_text(encoding="ascii"))
-    store = placed(directory, "good-many", vector["user"], vector["key"])
+@pytest.mark.parametrize("name", ["good-many", "good-2-many"])
+def test_a_template_of_an_older_version_is_changed_into_one_of_the_newest(
+    directory: Path, name: str
+) -> None:
+    vector = json.loads((VECTORS / f"{name}.json").read_text(encoding="ascii"))
+    store = placed(directory, name, vector["user"], vector["key"])
     changed = store.update(
         vector["user"],
         vector["uid"],
@@ -498,6 +503,8 @@ def test_each_vector_opens_to_its_contents_or_is_refused_in_its_own_words(
         # A template of version 1 is of one look, and its poses are told from what was measured.
         assert reference.look == stored.get("look", "default")
         assert reference.pose == Pose(stored.get("pose", "straight"))
+        live = stored.get("live")
+        assert reference.live == (None if live is None else LiveScore(**live))
 
 
 def test_the_vectors_are_what_the_second_implementation_writes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import zipfile
@@ -111,6 +112,18 @@ def test_the_command_adds_a_model_that_is_listed_and_intact(
     assert "already" in str(again.exception)
     assert invoke(layout, "add", "vggface2", "--replace", str(checkpoint)).exit_code == 0
     assert sorted(p.name for p in layout.local_models.iterdir()) == [MANIFEST, spec.file]
+
+
+def test_a_file_with_another_hash_than_the_one_given_is_refused(
+    checkpoint: Path, models_dir: Path, tmp_path: Path
+) -> None:
+    layout = installed(models_dir, tmp_path)
+    add = ("add", "vggface2", str(checkpoint), "--sha256")
+    refused = invoke(layout, *add, "0" * 64)
+    assert "not the one that was given" in str(refused.exception)
+    assert not layout.local_models.exists()
+    right = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert invoke(layout, *add, right.upper()).exit_code == 0
 
 
 def test_a_failed_addition_leaves_nothing_behind(models_dir: Path, tmp_path: Path) -> None:

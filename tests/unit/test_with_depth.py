@@ -13,7 +13,7 @@ from pam_faceid.adapters.cameras.depth_recording import DepthRecording, open_dep
 from pam_faceid.adapters.cameras.v4l2 import V4l2Camera
 from pam_faceid.adapters.cameras.with_depth import WithDepth
 from pam_faceid.adapters.models.manifest import Manifest, load_manifest
-from pam_faceid.apps import wiring
+from pam_faceid.apps import ordering, wiring
 from pam_faceid.core.config import CameraConfig, Config
 from pam_faceid.core.errors import CameraError
 from tests.depth_scenes import stored_depth, write_calibration, write_recording
@@ -42,13 +42,13 @@ def test_each_picture_brings_its_depth_and_a_loop_does_not_go_back_in_time(tmp_p
 def test_an_order_says_what_gives_depth(tmp_path: Path, manifest: Manifest) -> None:
     rig = write_calibration(tmp_path)
     config = Config(camera=CameraConfig(depth="auto", depth_calibration=str(rig), infrared="auto"))
-    order = wiring.order_for(config, manifest, one_shot=True)
+    order = ordering.order_for(config, manifest, one_shot=True)
     assert order.depth
     assert order.rig is not None
     source = wiring.frame_source(order)
     assert isinstance(source, WithDepth)
     assert isinstance(source._source, DepthNodes)
-    infrared = wiring.order_for(config, manifest, one_shot=True, infrared=True)
+    infrared = ordering.order_for(config, manifest, one_shot=True, infrared=True)
     assert not infrared.depth
     assert isinstance(wiring.frame_source(infrared), V4l2Camera)
 
@@ -57,9 +57,9 @@ def test_two_cameras_look_where_the_configuration_says_so_and_infrared_is_wanted
     manifest: Manifest,
 ) -> None:
     config = Config(camera=CameraConfig(infrared="auto", cross_check=True))
-    wanted = wiring.order_for(config, manifest, one_shot=True, infrared=True)
+    wanted = ordering.order_for(config, manifest, one_shot=True, infrared=True)
     assert isinstance(wiring.frame_source(wanted), CameraPair)
-    plain = wiring.order_for(config, manifest, one_shot=True)
+    plain = ordering.order_for(config, manifest, one_shot=True)
     assert isinstance(wiring.frame_source(plain), V4l2Camera)
 
 
@@ -68,13 +68,13 @@ def test_a_calibration_that_is_not_there_stops_the_order_and_no_camera_opens(
 ) -> None:
     config = Config(camera=CameraConfig(depth="auto", depth_calibration="/nowhere/depth.json"))
     with pytest.raises(CameraError, match="does not exist, and it has the intrinsics"):
-        wiring.order_for(config, manifest, one_shot=True)
+        ordering.order_for(config, manifest, one_shot=True)
 
 
 def test_a_recording_with_depth_is_looked_at_alone(tmp_path: Path, manifest: Manifest) -> None:
     folder = write_recording(tmp_path / "r")
-    order = wiring.order_for(Config(), manifest, one_shot=True, recording=[folder])
+    order = ordering.order_for(Config(), manifest, one_shot=True, recording=[folder])
     assert order.depth
     wiring.frame_source(order).close()
     with pytest.raises(CameraError, match="is looked at alone"):
-        wiring.order_for(Config(), manifest, one_shot=True, recording=[folder, folder / "0.png"])
+        ordering.order_for(Config(), manifest, one_shot=True, recording=[folder, folder / "0.png"])

@@ -9,7 +9,8 @@ WIDTHS = (24, 40, 56, 80)
 STRIDES = (4, 2, 1, 2)
 
 
-def _layer(given: int, made: int, size: int, stride: int) -> list[nn.Module]:
+def convolution(given: int, made: int, size: int, stride: int) -> list[nn.Module]:
+    """Return a convolution, its normalisation and its threshold."""
     return [
         nn.Conv2d(given, made, size, stride, size // 2, bias=False),
         nn.BatchNorm2d(made),
@@ -24,10 +25,10 @@ class Tower(nn.Module):
         super().__init__()
         first, second, third, last = WIDTHS
         self.layers = nn.Sequential(
-            *_layer(3, first, 7, STRIDES[0]),
-            *_layer(first, second, 3, STRIDES[1]),
-            *_layer(second, third, 3, STRIDES[2]),
-            *_layer(third, last, 3, STRIDES[3]),
+            *convolution(3, first, 7, STRIDES[0]),
+            *convolution(first, second, 3, STRIDES[1]),
+            *convolution(second, third, 3, STRIDES[2]),
+            *convolution(third, last, 3, STRIDES[3]),
         )
 
     def forward(self, square: torch.Tensor) -> torch.Tensor:

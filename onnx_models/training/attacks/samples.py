@@ -70,12 +70,19 @@ def ordered(pictures: Sequence[Picture], *, seed: int, size: float) -> list[Orde
 
 
 def make(
-    pictures: Sequence[Picture], orders: Sequence[Order], data: Path, *, seed: int, processes: int
+    pictures: Sequence[Picture],
+    orders: Sequence[Order],
+    data: Path,
+    *,
+    seed: int,
+    processes: int,
+    scales: tuple[float, ...] = SCALES,
+    side: int = SIDE,
 ) -> NDArray[np.uint8]:
-    """Return the squares of every order, (N, 2, SIDE, SIDE, 3)."""
-    made = np.empty((len(orders), len(SCALES), SIDE, SIDE, 3), np.uint8)
+    """Return the squares of every order, (N, len(scales), side, side, 3)."""
+    made = np.empty((len(orders), len(scales), side, side, 3), np.uint8)
     context = multiprocessing.get_context("fork")
-    with context.Pool(processes, _begin, (pictures, data, seed)) as pool:
+    with context.Pool(processes, _begin, (pictures, data, seed, scales, side)) as pool:
         for index, squares in enumerate(pool.imap(_squares, orders, 32)):
             made[index] = squares
             if index % 1000 == 0:
@@ -83,19 +90,22 @@ def make(
     return made
 
 
-_of_process: dict[str, tuple[Sequence[Picture], Path, int]] = {}
+_Work = tuple[Sequence[Picture], Path, int, tuple[float, ...], int]
+_of_process: dict[str, _Work] = {}
 
 
-def _begin(pictures: Sequence[Picture], data: Path, seed: int) -> None:
+def _begin(
+    pictures: Sequence[Picture], data: Path, seed: int, scales: tuple[float, ...], side: int
+) -> None:
     cv2.setNumThreads(1)
-    _of_process["work"] = (pictures, data, seed)
+    _of_process["work"] = (pictures, data, seed, scales, side)
 
 
 def _squares(order: Order) -> NDArray[np.uint8]:
-    pictures, data, seed = _of_process["work"]
+    pictures, data, seed, scales, side = _of_process["work"]
     picture = pictures[order.picture]
     scene = scene_of(picture, order, pictures, data, _random(picture, seed, order.turn))
-    return np.stack(cut_squares(scene.pixels, scene.box, scales=SCALES, side=SIDE))
+    return np.stack(cut_squares(scene.pixels, scene.box, scales=scales, sides=[side] * len(scales)))
 
 
 def scene_of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -83,6 +84,12 @@ def pictures(data: Path, cache: Path) -> list[Picture]:
         for source, person, path, live, held in wanted
         if path in boxes
     ]
+
+
+def first_of_each(found: Sequence[Picture]) -> list[Picture]:
+    """Leave out further images of the same person of LFW: more people say more."""
+    first = {one.person: one.path for one in reversed(found) if one.source == "lfw"}
+    return [one for one in found if one.source != "lfw" or first[one.person] == one.path]
 
 
 def _detect(data: Path, wanted: list[tuple[str, str, str, bool, bool]], cache: Path) -> None:

@@ -4,8 +4,9 @@
     training/bin/python onnx_models/training/attacks/train.py --data ../shared/data --work work
 
 It makes the samples and trains a base without NUAA. From that base it goes on with NUAA: once
-without each pair of its people, to be measured on them, and once with all of them, which is
-shipped. `--steps 60 --size 0.1` is a dry run. The folder of work holds crops of faces: it must not
+without each pair of its people, to be measured on them, and once with all of them. Each of these
+then gets a second look (surroundings.py), fitted without NUAA; the last is shipped.
+`--steps 60 --size 0.1` is a dry run. The folder of work holds crops of faces: it must not
 be given on.
 """
 
@@ -28,7 +29,8 @@ from fitting import Schedule, fit
 from network import STRIDES, AttackNet
 from numpy.typing import NDArray
 from samples import LIVE, REAL_PRINT, SIDE, Order, make, ordered
-from sources import Picture, pictures
+from sources import Picture, first_of_each, pictures
+from surroundings import joined, look
 
 SEED: Final = 1
 STEPS: Final = 14000
@@ -39,13 +41,15 @@ TUNING_RATE: Final = 2e-3
 NUAA_SHARE: Final = 0.5  # of what a tuned network is shown
 RAW_SHARE: Final = 0.2  # of the live faces of other sources
 BASE: Final = "without NUAA"
+TOWERS: Final = "towers"
+SHIPPED: Final = "attack_detector.onnx"
 EVERYBODY: Final = ("0001", "0002", "0003", "0005", "0008", "0009")
 LEFT_OUT: Final = {
     BASE: EVERYBODY,
     "without NUAA 0001 0002": EVERYBODY[:2],
     "without NUAA 0003 0005": EVERYBODY[2:4],
     "without NUAA 0008 0009": EVERYBODY[4:],
-    "attack_detector": (),
+    TOWERS: (),
 }
 
 
@@ -55,7 +59,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     options.work.mkdir(parents=True, exist_ok=True)
-    trained_on = _one_of_each_lfw_person(pictures(options.data, options.work / "faces.npz"))
+    found = first_of_each(pictures(options.data, options.work / "faces.npz"))
+    trained_on = [one for one in found if not one.held_out]
     orders = ordered(trained_on, seed=SEED, size=options.size)
     squares = _samples(trained_on, orders, options)
     with (options.work / "training.log").open("a", encoding="utf-8") as file:
@@ -71,6 +76,13 @@ def main() -> None:
         log(f"samples: {len(orders)}, sha256 {hashlib.sha256(squares).hexdigest()}")
         for name in options.only or LEFT_OUT:
             _train(name, trained_on, orders, squares, options, log)
+        second = look(options.data, options.work, options.processes, log, size=options.size / 3)
+        for name in options.only or LEFT_OUT:
+            path = options.work / f"{name.replace(' ', '_')}.onnx"
+            model = joined(path.read_bytes(), second, log)
+            both = options.work / (SHIPPED if name == TOWERS else f"both_{path.name}")
+            both.write_bytes(model)
+            log(f"{name}: {both.name}, sha256 {hashlib.sha256(model).hexdigest()}")
 
 
 def _train(  # noqa: PLR0917 (what a run is made of)
@@ -182,16 +194,6 @@ def _samples(
         partial.replace(path)
     loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return loaded
-
-
-def _one_of_each_lfw_person(found: Sequence[Picture]) -> list[Picture]:
-    """Leave out who is held out, and further images of the same person: more people say more."""
-    first = {one.person: one.path for one in reversed(found) if one.source == "lfw"}
-    return [
-        one
-        for one in found
-        if not one.held_out and (one.source != "lfw" or first[one.person] == one.path)
-    ]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -29,6 +29,7 @@ ORDER: Final = (
     "closeness",
     "attack_mode",
     "presentation",
+    "held_to_enrolment",
     "challenge",
     "challenge_failed",
     "refused_samples",

@@ -114,6 +114,7 @@ def find_camera(device: str, *, infrared: bool = False) -> CameraInfo:
         infrared: "auto" is the first that sees infrared, and no other.
 
     Raises:
+        CameraBusyError: It lets nobody else open it while it is in use.
         CameraError: There is none, or it may not be opened, or it is no camera.
     """
     if device == "auto":
@@ -123,6 +124,10 @@ def find_camera(device: str, *, infrared: bool = False) -> CameraInfo:
     try:
         camera = _describe(node, unreadable_is_none=False)
     except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise CameraBusyError(
+                f"the camera {device} is in use by another program", hint="close that program"
+            ) from error
         raise CameraError(
             f"the camera {device} cannot be opened: {error.strerror}", hint=_open_hint(error)
         ) from error

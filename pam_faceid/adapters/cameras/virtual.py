@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import stat
 from collections.abc import Collection
 from pathlib import Path
@@ -61,9 +62,19 @@ def judge_opened(camera: CameraInfo, *, before: Collection[int], allow_virtual: 
 
 def device_descriptors(number: int) -> frozenset[int]:
     """Return the descriptors of this process that are open on the device of that number."""
-    # Asked one by one: a confined process cannot list /proc/self/fd.
+    return frozenset(fd for fd in _open_descriptors() if _number_of(fd) == number)
+
+
+def _open_descriptors() -> list[int]:
+    """Ask the kernel about all that there may be, in one call: a look waits for it."""
+    # A confined process cannot list /proc/self/fd.
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return frozenset(fd for fd in range(min(most, _MOST_DESCRIPTORS)) if _number_of(fd) == number)
+    descriptors = range(min(most, _MOST_DESCRIPTORS))
+    poll = select.poll()
+    for fd in descriptors:
+        poll.register(fd, 0)
+    closed = {fd for fd, event in poll.poll(0) if event & select.POLLNVAL}
+    return [fd for fd in descriptors if fd not in closed]
 
 
 def _number_of(fd: int) -> int | None:

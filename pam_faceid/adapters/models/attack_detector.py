@@ -37,13 +37,13 @@ class OnnxAttackDetector:
         self._given = spec.presentation
         self._model_id = model_id(spec)
         self._session = open_session(model, name=spec.name, threads=threads, optimise=optimise)
-        shape = [1, 3, self._given.side, self._given.side]
+        shapes = [[1, 3, side, side] for side in self._given.sides]
         takes = [given.shape for given in self._session.get_inputs()]
         gives = [made.shape for made in self._session.get_outputs()]
-        if takes != [shape] * len(self._given.scales) or gives != [[1, 1]]:
+        if takes != shapes or gives != [[1, 1]]:
             raise ModelError(
                 f"model {spec.name} takes {takes} and gives {gives}; "
-                f"its manifest says {len(self._given.scales)} times {shape} and one number"
+                f"its manifest says {shapes} and one number"
             )
         self._input_names = [given.name for given in self._session.get_inputs()]
 
@@ -54,7 +54,7 @@ class OnnxAttackDetector:
 
     def score(self, pixels: NDArray[np.uint8], face: Face) -> float:
         """Return the logarithm of the odds that a face in (H, W, 3) uint8 RGB is bona fide."""
-        squares = cut_squares(pixels, face.box, scales=self._given.scales, side=self._given.side)
+        squares = cut_squares(pixels, face.box, scales=self._given.scales, sides=self._given.sides)
         feed = {
             name: square.transpose(2, 0, 1)[None].astype(np.float32)
             for name, square in zip(self._input_names, squares, strict=True)
@@ -63,14 +63,18 @@ class OnnxAttackDetector:
 
 
 def cut_squares(
-    pixels: NDArray[np.uint8], box: NDArray[np.float32], *, scales: Sequence[float], side: int
+    pixels: NDArray[np.uint8],
+    box: NDArray[np.float32],
+    *,
+    scales: Sequence[float],
+    sides: Sequence[int],
 ) -> list[NDArray[np.uint8]]:
-    """Return a square around a face for each scale, (side, side, 3), all of it from the image.
+    """Return a square around a face for each scale, (side, side, 3) uint8, all from the image.
 
     A rim of black where the image ends would look like the rim of a telephone. Training cuts with
     this very function.
     """
-    return [_square(pixels, box, scale, side) for scale in scales]
+    return [_square(pixels, box, *of) for of in zip(scales, sides, strict=True)]
 
 
 def _square(

@@ -93,20 +93,28 @@ class Presentation(Record, frozen=True):
     Args:
         crop: "square" cuts squares; "minifasnet" widens the box as it is. Both stay in the image.
         scales: Of each crop that it is given, over the longer side of the face box, widest first.
-        side: Of each crop once resized, px.
+        side: Of each crop once resized, px; one number for all, or one for each.
         threshold: Fused score that a bona fide presentation reaches, as `core.attack` fuses.
         frames: The latest frames that are fused.
+        margin: How far below the person's own enrolment before the same camera a presentation may
+            be; None: an enrolment is not asked.
         data: What the threshold was measured on, and with which rates.
         date: When, ISO 8601.
     """
 
     scales: tuple[float, ...]
-    side: Count
+    side: Count | tuple[Count, ...]
     threshold: float
     frames: Count
+    margin: Annotated[float, Meta(gt=0.0)] | None = None
     crop: Literal["square", "minifasnet"] = "square"
     data: str = ""
     date: str = ""
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Of each crop once resized, px."""
+        return self.side if isinstance(self.side, tuple) else (self.side,) * len(self.scales)
 
 
 class Joined(Record, frozen=True):
@@ -281,10 +289,11 @@ def _check(specs: tuple[ModelSpec, ...] | list[ModelSpec], *, origin: str) -> No
         if spec.kind == "attack_detector" and not (
             spec.presentation
             and spec.presentation.scales
+            and len(spec.presentation.sides) == len(spec.presentation.scales)
             and math.isfinite(spec.presentation.threshold)
         ):
             raise ModelError(
-                f"{origin}: attack detector {spec.name!r} needs scales and a threshold"
+                f"{origin}: attack detector {spec.name!r} needs scales, sides and a threshold"
             )
         if spec.input and spec.needs_depth is not (spec.input.crop == "arcface_relief"):
             raise ModelError(f"{origin}: {spec.name!r}: crop arcface_relief goes with colour rgbd")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pam_faceid.adapters.models.embedder import aligned, unit_vector
-from pam_faceid.adapters.models.manifest import ModelSpec, model_id
+from pam_faceid.adapters.models.embedder import aligned
+from pam_faceid.adapters.models.embedding_net import EmbeddingNet
+from pam_faceid.adapters.models.manifest import ModelSpec
 from pam_faceid.adapters.models.rgbd_crop import rgbd_crop
-from pam_faceid.adapters.models.session import open_session
 from pam_faceid.core.depth_frames import DepthFrame
 from pam_faceid.core.errors import ModelError
 from pam_faceid.core.geometry import ARCFACE_SIDE
@@ -35,21 +35,14 @@ class RgbdEmbedder:
                 hint="faceid-admin models list shows which are",
             )
         self._input = spec.input
-        self._model_id = model_id(spec)
-        self._session = open_session(model, name=spec.name, threads=threads, optimise=optimise)
-        given, made = self._session.get_inputs()[0], self._session.get_outputs()[0]
-        side = spec.input.side
-        if given.shape != [1, 4, side, side] or made.shape != [1, spec.dimensions]:
-            raise ModelError(
-                f"model {spec.name} takes {given.shape} and gives {made.shape}; its manifest says "
-                f"4 channels of {side} px and {spec.dimensions} numbers"
-            )
-        self._input_name = given.name
+        self._net = EmbeddingNet(
+            spec, spec.input, model, channels=4, threads=threads, optimise=optimise
+        )
 
     @property
     def model_id(self) -> str:
         """`name@sha256-prefix`."""
-        return self._model_id
+        return self._net.model_id
 
     def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         """Return the aligned colours, (112, 112, 3) uint8, as the default embedder has them.
@@ -75,8 +68,4 @@ class RgbdEmbedder:
         Raises:
             ModelError: The model gave no direction: a vector of zeros, or not numbers.
         """
-        planes = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
-        planes -= self._input.offset
-        planes *= self._input.scale
-        vector = self._session.run(None, {self._input_name: planes})[0][0]
-        return unit_vector(vector, self._model_id)
+        return self._net.embed(crop)

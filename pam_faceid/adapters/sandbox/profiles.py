@@ -49,6 +49,7 @@ _MACHINE_FILES: Final = (
     "/proc/meminfo",
     "/sys/devices/system",
 )
+_PROCESSORS: Final = {"/sys/class/drm": "card", "/sys/class/accel": "accel"}
 # Where libusb looks for devices.
 _USB_FILES: Final = ("/proc/self/mountinfo", "/sys/bus", "/sys/class", "/sys/devices")
 _USB_DEVICES: Final = "/dev/bus/usb"
@@ -159,8 +160,10 @@ def confine_observer(
     return _confine(
         [
             Grant([*_python_files(), *_SYSTEM_FILES, *_MACHINE_FILES, *models, *about], READ),
-            # onnxruntime complains when it cannot list devices, not when it cannot look at them.
-            Grant(["/dev", "/sys/bus/pci/devices"], LIST),
+            # onnxruntime complains, at the terminal too, when it cannot list devices or read who
+            # made a processor that it could use; that it may not look at others it takes quietly.
+            Grant(["/dev", "/sys/bus/pci/devices", *_PROCESSORS], LIST),
+            Grant(_processor_makers(), READ),
             Grant([node for device in devices for node in _nodes(device)], DEVICE),
             Grant(_USB_FILES if usb else (), READ),
             Grant([_USB_DEVICES] if usb else (), READ | DEVICE),
@@ -243,6 +246,17 @@ def _nodes(device: str) -> list[str]:
     if device == "auto":
         return [f"/dev/{name}" for name in os.listdir("/dev") if name.startswith("video")]  # noqa: PTH208
     return [device] if device else []
+
+
+def _processor_makers() -> list[str]:
+    return [
+        f"{folder}/{name}/device/{what}"
+        for folder, prefix in _PROCESSORS.items()
+        if os.path.isdir(folder)  # noqa: PTH112
+        for name in os.listdir(folder)  # noqa: PTH208
+        if name.removeprefix(prefix).isdigit()
+        for what in ("vendor", "device")
+    ]
 
 
 def _existing(path: str) -> str:

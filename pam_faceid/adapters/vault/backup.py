@@ -21,7 +21,7 @@ from pam_faceid.core.errors import FaceIdError, VaultError
 from pam_faceid.core.types import ReferenceTemplate
 
 MAGIC: Final = b"\x89FaceBK\n"
-FORMAT_VERSION: Final = 2  # that of the templates' bodies in it
+FORMAT_VERSION: Final = 3  # that of the templates' bodies in it
 OLDEST_VERSION: Final = 1
 MAX_BYTES: Final = 1 << 26
 MAX_TIME: Final = 2**32

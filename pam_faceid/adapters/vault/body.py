@@ -6,6 +6,7 @@ import math
 import sys
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -14,6 +15,7 @@ from pam_faceid.core.errors import VaultError
 from pam_faceid.core.poses import pose_of
 from pam_faceid.core.types import (
     Embedding,
+    LiveScore,
     Pose,
     Reference,
     ReferenceTemplate,
@@ -22,7 +24,9 @@ from pam_faceid.core.types import (
 )
 
 
-class _StoredReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _StoredReference2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of version 2, which did not know how living a person looked."""
+
     enrolled_at: float
     quality: SampleQuality
     source: str
@@ -35,6 +39,15 @@ class _StoredReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Reference(
             embedding, _finite(self.enrolled_at), self.quality, self.source, self.look, self.pose
         )
+
+
+class _StoredReference(_StoredReference2, frozen=True, forbid_unknown_fields=True):
+    live: LiveScore | None
+
+    def reference(self, embedding: Embedding) -> Reference:
+        if self.live is not None and not math.isfinite(self.live.log_odds):
+            raise VaultError(f"{self.live.log_odds} is no logarithm of odds")
+        return replace(_StoredReference2.reference(self, embedding), live=self.live)
 
 
 class _StoredReference1(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,9 +85,15 @@ class _AnyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Body(_AnyBody, frozen=True, forbid_unknown_fields=True):
-    """Of version 2. `references` has what else is known of each embedding, in the same order."""
+    """Of version 3. `references` has what else is known of each embedding, in the same order."""
 
     references: list[_StoredReference]
+
+
+class _Body2(_AnyBody, frozen=True, forbid_unknown_fields=True):
+    """Of version 2."""
+
+    references: list[_StoredReference2]
 
 
 class _Body1(_AnyBody, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +102,7 @@ class _Body1(_AnyBody, frozen=True, forbid_unknown_fields=True):
     references: list[_StoredReference1]
 
 
-_LAYOUTS: Final[dict[int, type[_Body] | type[_Body1]]] = {1: _Body1, 2: _Body}
+_LAYOUTS: Final[dict[int, type[_Body | _Body2 | _Body1]]] = {1: _Body1, 2: _Body2, 3: _Body}
 
 
 def encode(template: ReferenceTemplate) -> bytes:
@@ -105,6 +124,7 @@ def encode(template: ReferenceTemplate) -> bytes:
                     source=reference.source,
                     look=reference.look,
                     pose=reference.pose,
+                    live=reference.live,
                 )
                 for reference in template.references
             ],
@@ -119,7 +139,7 @@ def decode(
 
     Args:
         plaintext: As it was unsealed.
-        version: Of its layout: 1 or 2.
+        version: Of its layout: 1 to 3.
         user, uid, model_id: From the envelope, authenticated.
 
     Raises:
@@ -131,7 +151,7 @@ def decode(
         raise VaultError(f"its body is not understood: {error}") from error
     if body.model_id != model_id:
         raise VaultError(f"it says {model_id!r} outside and {body.model_id!r} inside")
-    kept: list[_StoredReference | _StoredReference1] = [*body.references]
+    kept: list[_StoredReference2 | _StoredReference1] = [*body.references]
     references = tuple(
         stored.reference(Embedding(vector=vector, model_id=model_id))
         for vector, stored in zip(_vectors(body), kept, strict=True)
@@ -145,7 +165,7 @@ def decode(
     )
 
 
-def _vectors(body: _Body | _Body1) -> Iterator[array[float]]:
+def _vectors(body: _Body | _Body2 | _Body1) -> Iterator[array[float]]:
     """Yield each reference's embedding, `body.dimensions` float32."""
     wanted = 4 * body.dimensions * len(body.references)
     if body.dimensions < 1 or len(body.vectors) != wanted:

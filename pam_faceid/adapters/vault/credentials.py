@@ -25,6 +25,7 @@ TPM_DEVICES: Final = Path("/sys/class/tpmrm")
 _OPEN_SECONDS: Final = 15.0
 _SEAL_SECONDS: Final = 60.0
 _MAX_REASON: Final = 200
+_LOCKED_OUT: Final = b"dictionary attack lockout"  # in systemd's own words
 
 
 class Place(Enum):
@@ -94,7 +95,7 @@ def open_credential(sealed: bytes, *, name: str, origin: str) -> bytearray:
     if ended.returncode != 0:
         raise VaultError(
             f"systemd cannot open the sealed template key {origin}: {_reason(ended)}",
-            hint=_cure(_KINDS.get(_kind(sealed))),
+            hint=_cure(_KINDS.get(_kind(sealed)), said=ended.stderr),
         )
     return key
 
@@ -175,8 +176,15 @@ def _reason(ended: subprocess.CompletedProcess[bytes]) -> str:
     return shown[:_MAX_REASON]
 
 
-def _cure(place: Place | None) -> str:
+def _cure(place: Place | None, *, said: bytes) -> str:
+    if _LOCKED_OUT in said:  # power cuts count too, and some take three
+        return (
+            "the TPM has counted too many failures and answers nobody for a while: wait, "
+            "or: tpm2_dictionarylockout --clear-lockout"
+        )
     gone = "if it is gone for good: remove the file, run install.sh, then restore a backup or enrol"
     if place is Place.HOST:
         return f"is /var/lib/systemd/credential.secret this machine's own? {gone}"
-    return f"is the TPM on, and secure boot as it was when the key was sealed? {gone}"
+    if Place.TPM2 not in offered():
+        return f"this machine shows no TPM now: switch it on in its firmware setup; {gone}"
+    return f"is secure boot as it was when the key was sealed, and the TPM the same one? {gone}"

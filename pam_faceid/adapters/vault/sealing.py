@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pam_faceid.core.errors import VaultError
 
 MAGIC: Final = b"\x89FaceID\n"
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 OLDEST_VERSION: Final = 1
 KEY_BYTES: Final = 32
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules, wiring
 from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
 from pam_faceid.apps.admin.enrolling import Sampled, agreement_of, take_samples
 from pam_faceid.apps.admin.looking import (
@@ -145,7 +145,7 @@ def add_user(
                 "poses_not_seen": sampled.not_seen,
                 "left_out": [asdict(item) for item in sampled.left_out],
                 "self_check": None if check is None else asdict(check),
-                "threshold": wiring.decision_rule(config, manifest).threshold,
+                "threshold": rules.decision_rule(config, manifest).threshold,
             }
         )
     else:
@@ -156,6 +156,7 @@ def _sample(admin: Admin, wish: _Wish, config: Config, manifest: Manifest) -> Sa
     """Look at the person, or at files, in a process that sees no template."""
     from msgspec import structs
 
+    from pam_faceid.adapters.models.manifest import model_id
     from pam_faceid.adapters.vault.keys import key_provider
     from pam_faceid.adapters.vault.sealing import wipe
     from pam_faceid.apps.observing import open_observer
@@ -167,7 +168,7 @@ def _sample(admin: Admin, wish: _Wish, config: Config, manifest: Manifest) -> Sa
     # Files are root's word for whom they show; before a camera somebody may hold up a picture.
     attack = None
     if wish.paths is None:
-        attack = wiring.attack_rule(config, manifest, service="", infrared=wish.infrared)
+        attack = rules.attack_rule(config, manifest, service="", infrared=wish.infrared)
     with open_observer(
         watched,
         admin.layout,
@@ -190,6 +191,7 @@ def _sample(admin: Admin, wish: _Wish, config: Config, manifest: Manifest) -> Sa
             references=wanted,
             agreement=agreement_of(config, manifest, one_sitting=wish.paths is None),
             guidance=guidance,
+            detector="" if attack is None else model_id(manifest.find(rules.ATTACK_DETECTOR)),
         )
         return take_samples(enroller, observer, config, guidance, attack=attack, quiet=wish.quiet)
 
@@ -223,8 +225,8 @@ def _store(
         wiring.adapted_store(admin.layout).remove(template.user)
         return template
     extension = Extension(
-        matcher=wiring.matcher_for(config, manifest),
-        threshold=wiring.decision_rule(config, manifest).threshold,
+        matcher=rules.matcher_for(config, manifest),
+        threshold=rules.decision_rule(config, manifest).threshold,
         agreement=agreement_of(config, manifest, one_sitting=wish.paths is None).samples,
         same=SAME_SAMPLE,
     )
@@ -248,8 +250,8 @@ def _self_check(
 ) -> SelfCheck | None:
     from pam_faceid.core.self_check import self_check
 
-    threshold = wiring.decision_rule(config, manifest).threshold
-    return self_check(template, threshold=threshold, matcher=wiring.matcher_for(config, manifest))
+    threshold = rules.decision_rule(config, manifest).threshold
+    return self_check(template, threshold=threshold, matcher=rules.matcher_for(config, manifest))
 
 
 def _check_enrolled(wish: _Wish, store: TemplateStore) -> None:

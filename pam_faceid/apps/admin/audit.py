@@ -20,7 +20,7 @@ from pam_faceid.apps.admin.context import (
     pass_admin,
     require_root,
 )
-from pam_faceid.apps.admin.output import as_json, facts, local_time, table
+from pam_faceid.apps.admin.output import as_json, facts, local_time, printable, table
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.audit.links import Link
@@ -215,12 +215,7 @@ def _row(record: Record) -> tuple[str, ...]:
         pairs.get("milliseconds", "").partition(".")[0],
         pairs.get("rhost") or pairs.get("tty", ""),
     )
-    return tuple(_printable(cell) for cell in shown)
-
-
-def _printable(text: str) -> str:
-    """Return text that moves no terminal: what is read back is as hostile as it came in."""
-    return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)
+    return tuple(printable(cell) for cell in shown)
 
 
 def _verify(layout: Layout, files: tuple[Path, ...], keys: Path) -> Report:

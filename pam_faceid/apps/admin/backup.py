@@ -106,11 +106,13 @@ class _Plan:
         user: Login name there.
         template: As it would be stored here; None when it cannot be.
         why: What is special about it, or why it is left out.
+        is_there: The same template is here already.
     """
 
     user: str
     template: ReferenceTemplate | None
     why: str
+    is_there: bool = False
 
 
 @click.command("restore")
@@ -143,9 +145,12 @@ def restore(
     if not json_wanted:
         click.echo(f"{file}: made on {held.machine!r} at {local_time(held.made_at)}")
     store = wiring.template_store(admin.layout)
-    plans = _plans(held, set(store.users()), replace_them=replace_them)
+    plans = _plans(held, store, replace_them=replace_them)
     restored: list[str] = []
     for plan in plans:
+        if plan.is_there:
+            click.echo(f"{plan.user}: {plan.why}", err=json_wanted)
+            continue
         if plan.template is None:
             click.echo(f"{plan.user}: left out: {plan.why}", err=True)
             continue
@@ -156,21 +161,23 @@ def restore(
         click.echo(f"{plan.user}: {verb}{plan.why and f'; {plan.why}'}", err=json_wanted)
         restored.append(plan.user)
     if json_wanted:
-        left_out = {plan.user: plan.why for plan in plans if plan.template is None}
+        left_out = {p.user: p.why for p in plans if p.template is None and not p.is_there}
         changed = bool(restored) and not dry_run
         as_json({"changed": changed, "restored": restored, "left_out": left_out})
     if restored and not dry_run:
         wiring.audit_log(admin.layout).record("restore", templates=len(restored))
-    if len(restored) < len(plans):
+    missing = len(plans) - len(restored) - sum(plan.is_there for plan in plans)
+    if missing:
         raise RefusedError(
-            f"{len(plans) - len(restored)} of {len(plans)} templates are left out",
+            f"{missing} of {len(plans)} templates are left out",
             hint="the reasons are above; --replace replaces what is there",
         )
 
 
-def _plans(held: Backup, enrolled: set[str], *, replace_them: bool) -> list[_Plan]:
+def _plans(held: Backup, store: TemplateStore, *, replace_them: bool) -> list[_Plan]:
     from pam_faceid.adapters.accounts import find_account
 
+    enrolled = set(store.users())
     plans = []
     for template in held.templates:
         user = template.user
@@ -178,6 +185,9 @@ def _plans(held: Backup, enrolled: set[str], *, replace_them: bool) -> list[_Pla
             uid = find_account(user).uid
         except AccountError as error:
             plans.append(_Plan(user, None, error.message))
+            continue
+        if user in enrolled and _is_same(store, replace(template, uid=uid)):
+            plans.append(_Plan(user, None, "is here already, the same", is_there=True))
             continue
         if user in enrolled and not replace_them:
             plans.append(_Plan(user, None, "enrolled here already"))
@@ -187,6 +197,17 @@ def _plans(held: Backup, enrolled: set[str], *, replace_them: bool) -> list[_Pla
             why = f"user id {template.uid} there and {uid} here: make sure it is the same person"
         plans.append(_Plan(user, replace(template, uid=uid), why))
     return plans
+
+
+def _is_same(store: TemplateStore, template: ReferenceTemplate) -> bool:
+    """Whether this very template is stored here; one that does not open is another."""
+    from pam_faceid.adapters.vault.body import encode
+
+    try:
+        kept = store.load(template.user, template.uid)
+    except FaceIdError:
+        return False
+    return kept.model_id == template.model_id and encode(kept) == encode(template)
 
 
 def _owner(directory: Path) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules, wiring
 from pam_faceid.apps.admin.context import Admin, ExitCode, RefusedError, pass_admin, require_root
 from pam_faceid.apps.admin.looking import warn_of_stand_in, watch
 from pam_faceid.apps.admin.output import as_json, guide
@@ -78,7 +78,7 @@ def calibrate(
     config = load_config(admin.layout)
     manifest = load_manifests(admin.layout)
     spec = manifest.find(config.matching.embedder)
-    threshold = wiring.decision_rule(config, manifest).threshold
+    threshold = rules.decision_rule(config, manifest).threshold
     cohort = read_cohort(spec)
     with guide("starting") as show:
         # Before a template is opened: the observer is a copy of this process.
@@ -96,7 +96,7 @@ def calibrate(
         people = measure(
             templates,
             probes,
-            matcher=wiring.matcher_for(config, manifest),
+            matcher=rules.matcher_for(config, manifest),
             cohort=cohort,
             strangers=strangers,
             seed=SEED,

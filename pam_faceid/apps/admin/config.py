@@ -116,10 +116,10 @@ def _presentations(settings: Config, manifest: Manifest) -> dict[str, str]:
     Raises:
         ConfigError, ModelError: What is wanted cannot be done.
     """
-    from pam_faceid.apps import wiring
+    from pam_faceid.apps import rules
 
     def of(service: str) -> str:
-        detector = _rule_of(wiring.attack_rule(settings, manifest, service=service))
+        detector = _rule_of(rules.attack_rule(settings, manifest, service=service))
         asks = settings.attack_mode(service) == "challenge"
         return f"two movements are asked for; {detector}" if asks else detector
 
@@ -162,10 +162,10 @@ class _OperatingPoint(NamedTuple):
 
 
 def _operating_point(settings: Config, manifest: Manifest) -> _OperatingPoint:
-    from pam_faceid.apps import wiring
+    from pam_faceid.apps import rules
     from pam_faceid.core.matching import match_threshold, rate_at
 
-    spec = wiring.embedder_spec(settings, manifest)
+    spec = rules.embedder_spec(settings, manifest)
     calibration = spec.calibration_of(settings.matching.matcher)
     threshold = match_threshold(settings.matching, calibration, model=spec.name)
     if calibration is None:

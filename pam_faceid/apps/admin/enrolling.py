@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules
 from pam_faceid.apps.admin.looking import watch
 from pam_faceid.apps.admin.output import guide, guide_poses
 from pam_faceid.core.attack import AttackRule, presented_live
@@ -84,7 +84,7 @@ def agreement_of(config: Config, manifest: Manifest, *, one_sitting: bool) -> Ag
 
     calibration = manifest.find(config.matching.embedder).calibration
     if calibration is None:
-        login = wiring.decision_rule(config, manifest).threshold
+        login = rules.decision_rule(config, manifest).threshold
         return Agreement(samples=login, halves=login, ends=login)
     samples, halves = (threshold_for(fmr, calibration) for fmr in (SAMPLES_FMR, MEANS_FMR))
     return Agreement(samples=samples, halves=halves, ends=halves if one_sitting else samples)

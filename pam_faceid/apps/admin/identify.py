@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules, wiring
 from pam_faceid.apps.admin.context import Admin
 from pam_faceid.apps.admin.looking import warn_of_stand_in, watch
 from pam_faceid.apps.admin.output import as_json, facts, guide, paragraph, table
@@ -80,7 +80,7 @@ def identify(admin: Admin, paths: list[Path] | None, *, json_wanted: bool) -> bo
 
     config = load_config(admin.layout)
     manifest = load_manifests(admin.layout)
-    rule = wiring.decision_rule(config, manifest)
+    rule = rules.decision_rule(config, manifest)
     spec = manifest.find(config.matching.embedder)
     store = wiring.template_store(admin.layout)
     if not store.users():
@@ -108,7 +108,7 @@ def identify(admin: Admin, paths: list[Path] | None, *, json_wanted: bool) -> bo
         seen,
         templates,
         rule=rule,
-        matcher=wiring.matcher_for(config, manifest),
+        matcher=rules.matcher_for(config, manifest),
         help_of=lambda template: adapted_help(admin.layout, template),
     )
     crowd = crowd_of(len(templates), config, spec, threshold=rule.threshold)

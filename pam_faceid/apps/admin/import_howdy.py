@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pwd
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,18 +43,29 @@ def import_howdy(
     from pam_faceid.adapters.howdy import read_directory
 
     people = read_directory(directory or _installed())
-    enrolled = set(wiring.template_store(admin.layout).users())
-    if json_wanted:
-        as_json({"users": [_described(person, enrolled) for person in people]})
-    else:
-        _show(people, enrolled)
+    store = wiring.template_store(admin.layout)
+    enrolled = set(store.users())
     waiting = [p.name for p in people if not p.error and _has_account(p) and p.name not in enrolled]
+    if not json_wanted:
+        _show(people, enrolled)
+    failed = []
     if enrol:
-        _enrol(waiting, no_confirm=no_confirm)
+        # What is said to who looks at the camera is no part of the document.
+        with contextlib.redirect_stdout(sys.stderr) if json_wanted else contextlib.nullcontext():
+            failed = _enrol(waiting, no_confirm=no_confirm)
     elif waiting and not json_wanted:
         click.echo("howdy's embeddings mean nothing to the models here: each has to be seen anew")
         for name in waiting:
             click.echo(f"  faceid-admin add-user {name}")
+    if json_wanted:
+        now = set(store.users())
+        users = [_described(person, now) for person in people]
+        as_json({"changed": now != enrolled, "users": users})
+    if failed:
+        raise RefusedError(
+            f"not enrolled: {', '.join(failed)}",
+            hint="one at a time: faceid-admin add-user NAME",
+        )
     if any(person.error for person in people):
         click.get_current_context().exit(ExitCode.BAD_INPUT)
 
@@ -109,7 +122,8 @@ def _show(people: list[HowdyUser], enrolled: set[str]) -> None:
             click.echo(f"{person.name}: {person.error}", err=True)
 
 
-def _enrol(names: list[str], *, no_confirm: bool) -> None:
+def _enrol(names: list[str], *, no_confirm: bool) -> list[str]:
+    """Enrol one after the other; return who was not."""
     from pam_faceid.apps.admin.add_user import add_user
 
     context = click.get_current_context()
@@ -121,8 +135,4 @@ def _enrol(names: list[str], *, no_confirm: bool) -> None:
         except FaceIdError as error:
             click.echo(f"{name}: {error.message}", err=True)
             failed.append(name)
-    if failed:
-        raise RefusedError(
-            f"not enrolled: {', '.join(failed)}",
-            hint="one at a time: faceid-admin add-user NAME",
-        )
+    return failed

@@ -81,8 +81,15 @@ def _show(found: KeyStatus, places: list[str]) -> None:
 @click.option("--leave-broken", is_flag=True, help="Go on although templates do not open.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and do nothing.")
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON.")
+@click.option(
+    "--away-from",
+    metavar="KEY",
+    help="Only while KEY is the key, by the 16 digits that `key status` shows.",
+)
 @pass_admin
-def rotate(admin: Admin, *, leave_broken: bool, dry_run: bool, json_wanted: bool) -> None:
+def rotate(
+    admin: Admin, *, leave_broken: bool, dry_run: bool, json_wanted: bool, away_from: str | None
+) -> None:
     """Seal every template with a new key and destroy the old one.
 
     Every copy of the old key, and every old copy of a template, is worthless from then on. Run it
@@ -90,8 +97,16 @@ def rotate(admin: Admin, *, leave_broken: bool, dry_run: bool, json_wanted: bool
     """
     require_root("changing the template key")
     custody = _custody(admin, quiet=json_wanted)
+    found = custody.status()
+    # Whatever became of the next key, an interrupted rotation is ended.
+    if away_from not in (None, found.key_id) and found.key_id and not found.interrupted:
+        if json_wanted:
+            as_json({"changed": False, "key_id": found.key_id})
+        else:
+            click.echo(f"the key is {found.key_id} already; nothing to do")
+        return
     if dry_run:
-        _say_what_would_be(custody.status(), "sealed with a new key")
+        _say_what_would_be(found, "sealed with a new key")
         return
     custody.rotate(leave_broken=leave_broken)
     wiring.audit_log(admin.layout).record("key-rotate")

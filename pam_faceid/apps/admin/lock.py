@@ -37,6 +37,9 @@ def lock(
     names = wiring.template_store(admin.layout).users() if everybody else [name or _caller()]
     changed = []
     for user in names:
+        _require_enrolled(admin, user)
+        if clear and json_wanted and _is_unknown(admin, user):
+            continue
         before = _remembered(admin, user)
         said = _clear(admin, user) if clear else _lock(admin, user)
         if before is None or before != _remembered(admin, user):
@@ -57,10 +60,17 @@ def _remembered(admin: Admin, user: str) -> Record | None:
         return None
 
 
+def _is_unknown(admin: Admin, user: str) -> bool:
+    """Whether nothing is remembered of a person; what is damaged is something."""
+    try:
+        return wiring.state_store(admin.layout).load(user) is None
+    except FaceIdError:
+        return False
+
+
 def _lock(admin: Admin, user: str) -> str:
     from pam_faceid.core.errors import StateError
 
-    _require_enrolled(admin, user)
     states = wiring.state_store(admin.layout)
     try:
         states.change(user, lockout.lock)
@@ -72,8 +82,6 @@ def _lock(admin: Admin, user: str) -> str:
 
 
 def _clear(admin: Admin, user: str) -> str:
-    _require_enrolled(admin, user)
-
     def cleared(record: Record | None) -> Record:
         if record is None:
             raise RefusedError(

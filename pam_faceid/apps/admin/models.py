@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, requi
 from pam_faceid.apps.admin.output import as_json, table
 
 if TYPE_CHECKING:
-    from pam_faceid.adapters.models.manifest import Manifest
+    from pam_faceid.adapters.models.manifest import Manifest, ModelSpec
 
 
 @click.group()
@@ -76,9 +77,12 @@ def add() -> None:
 @add.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Replace the one that was added before.")
+@click.option("--sha256", metavar="HASH", help="Refuse FILE unless this is its SHA-256.")
 @click.option("--json", "json_wanted", is_flag=True, help="Write JSON; one that is there is kept.")
 @pass_admin
-def vggface2(admin: Admin, *, file: Path, replace: bool, json_wanted: bool) -> None:
+def vggface2(
+    admin: Admin, *, file: Path, replace: bool, sha256: str | None, json_wanted: bool
+) -> None:
     """Add InceptionResnetV1, trained on VGGFace2, from its published checkpoint FILE.
 
     Templates belong to the model that made them: after setting [matching] embedder = "vggface2",
@@ -89,13 +93,18 @@ def vggface2(admin: Admin, *, file: Path, replace: bool, json_wanted: bool) -> N
     from pam_faceid.adapters.models.vggface2 import NAME, convert
 
     require_root("adding a model")
-    there = any(spec.name == NAME for spec in _load(admin).model)
-    if json_wanted and there and not replace:
-        as_json({"changed": False, "model": NAME})
+    there = next((spec for spec in _load(admin).model if spec.name == NAME), None)
+    if json_wanted and there is not None and (not replace or _made_from(there, file)):
+        as_json({"changed": False, "model": NAME, "model_id": model_id(there)})
         return
-    if not replace and there:
+    if not replace and there is not None:
         raise RefusedError(f"there is a model {NAME} already", hint="say --replace to replace it")
     spec, content = convert(file, load_manifest(admin.layout.models))
+    if sha256 is not None and spec.origin.sha256 != sha256.lower():
+        raise RefusedError(
+            f"{file} has the SHA-256 {spec.origin.sha256}, not the one that was given",
+            hint="get the file again, from who published that hash",
+        )
     register(spec, content, admin.layout.local_models)
     if json_wanted:
         as_json({"changed": True, "model": NAME, "model_id": model_id(spec)})
@@ -109,8 +118,9 @@ def vggface2(admin: Admin, *, file: Path, replace: bool, json_wanted: bool) -> N
     "files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE..."
 )
 @click.option("--replace", is_flag=True, help="Replace those that were added before.")
+@click.option("--json", "json_wanted", is_flag=True, help="Write JSON; one that is there is kept.")
 @pass_admin
-def minifasnet(admin: Admin, *, files: tuple[Path, ...], replace: bool) -> None:
+def minifasnet(admin: Admin, *, files: tuple[Path, ...], replace: bool, json_wanted: bool) -> None:
     """Add MiniFASNet, which tells attacks, from its published checkpoints FILE...
 
     They are 2.7_80x80_MiniFASNetV2.pth and 4_0_0_80x80_MiniFASNetV1SE.pth, told by their SHA-256.
@@ -124,14 +134,27 @@ def minifasnet(admin: Admin, *, files: tuple[Path, ...], replace: bool) -> None:
     known = {spec.name for spec in _load(admin).model}
     # All are converted before the first is added: one wrong file changes nothing.
     converted = [convert(file, shipped) for file in files]
-    for spec, _ in converted:
-        if not replace and spec.name in known:
-            raise RefusedError(
-                f"there is a model {spec.name} already", hint="say --replace to replace it"
-            )
+    there = {spec.name for spec, _ in converted if spec.name in known and not replace}
+    if there and not json_wanted:
+        raise RefusedError(
+            f"there is a model {', '.join(sorted(there))} already",
+            hint="say --replace to replace it",
+        )
+    added = []
     for spec, content in converted:
+        if spec.name in there:
+            continue
         register(spec, content, admin.layout.local_models)
-        click.echo(f"added {model_id(spec)} from a file with SHA-256 {spec.origin.sha256}")
+        added.append(model_id(spec))
+        if not json_wanted:
+            click.echo(f"added {model_id(spec)} from a file with SHA-256 {spec.origin.sha256}")
+    if json_wanted:
+        as_json({"changed": bool(added), "added": added})
+
+
+def _made_from(spec: ModelSpec, file: Path) -> bool:
+    """Whether a model was made from this very file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() == spec.origin.sha256
 
 
 def _load(admin: Admin) -> Manifest:

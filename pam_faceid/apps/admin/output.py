@@ -152,3 +152,8 @@ def local_time(seconds: float) -> str:
 def iso_time(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 with offset, for JSON."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def printable(text: str) -> str:
+    """Return text that moves no terminal: what is read back is as hostile as it came in."""
+    return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pam_faceid import __version__
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules, wiring
 from pam_faceid.apps.admin.context import Admin, RefusedError, pass_admin, require_root
 from pam_faceid.apps.admin.output import as_json, guide, iso_time, local_time
 from pam_faceid.apps.admin.probing import accounts_of, claim_of, look_at
@@ -82,7 +82,7 @@ def report(
     _require_enrolled(accounts, store)
     config = load_config(admin.layout)
     manifest = load_manifests(admin.layout)
-    rule = wiring.decision_rule(config, manifest)
+    rule = rules.decision_rule(config, manifest)
     out = out.absolute()
     ours = _files()
     with refused_as(RefusedError):
@@ -98,7 +98,7 @@ def report(
         found = figures(
             templates,
             looked.probes,
-            matcher=wiring.matcher_for(config, manifest),
+            matcher=rules.matcher_for(config, manifest),
             threshold=rule.threshold,
         )
         attempts = _attempts(admin, [template.user for template in templates])

@@ -179,6 +179,7 @@ def _described(template: ReferenceTemplate) -> dict[str, object]:
                 "taken": iso_time(reference.enrolled_at),
                 "source": reference.source,
                 "quality": {k: round(v, 4) for k, v in asdict(reference.quality).items()},
+                "live": None if reference.live is None else asdict(reference.live),
             }
             for reference in template.references
         ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules, wiring
 from pam_faceid.apps.admin.context import Admin, ExitCode, pass_admin, require_root
 from pam_faceid.apps.admin.looking import (
     check_infrared,
@@ -83,9 +83,9 @@ def verify(
     if paths is None:
         warn_of_stand_in(config)
     manifest = load_manifests(admin.layout)
-    attack = wiring.attack_rule(config, manifest, service="", infrared=infrared)
-    rule = replace(wiring.decision_rule(config, manifest), attack=attack)
-    matcher = wiring.matcher_for(config, manifest)
+    attack = rules.attack_rule(config, manifest, service="", infrared=infrared)
+    rule = replace(rules.decision_rule(config, manifest), attack=attack)
+    matcher = rules.matcher_for(config, manifest)
     store = wiring.template_store(admin.layout)
     seen: list[Observation] = []
     # The observer is forked before the template is opened, and never sees it.
@@ -94,6 +94,7 @@ def verify(
     ) as observer:
         template = store.load(account.name, account.uid)
         help_ = adapted_help(admin.layout, template)
+        rule = rules.of_person(rule, template, manifest)
         verdict = verification.verify(
             _keep(watch(observer, seconds=None if paths else config.attempt.timeout_seconds), seen),
             template,
@@ -183,9 +184,11 @@ def _presentation(verdict: Verdict, rule: DecisionRule) -> str:
         return "not asked for"
     if verdict.attack_score is None:
         return "nothing was judged"
+    less = max(rule.attack.taken_off.values(), default=0.0)
+    own = f"; {less:.2f} less than before any other camera, by the enrolment" if less else ""
     return (
         f"{verdict.attack_score:.2f} (log-odds that it is bona fide, the latest "
-        f"{rule.attack.frames} frames; {rule.attack.threshold:.2f} is needed)"
+        f"{rule.attack.frames} frames{own}; {rule.attack.threshold:.2f} is needed)"
     )
 
 

@@ -25,6 +25,7 @@ KEY = bytes(range(32))
 OTHER_KEY = bytes(range(1, 33))
 NONCE = bytes(range(0xA0, 0xAC))
 MODEL = "sface@0ba9fbfa01b5"
+LIVE = {"detector": "attack_detector@c164f06d2094", "log_odds": 2.25}
 QUALITY = {
     "size_px": 212.5,
     "yaw": 0.125,
@@ -50,7 +51,7 @@ class Envelope:
     user: bytes = b"alice"
     uid: int = 1000
     model_id: bytes = MODEL.encode()
-    version: int = 2
+    version: int = 3
     key: bytes = KEY
 
     def header(self) -> bytes:
@@ -105,6 +106,7 @@ def body(
     source: str = "USB Camera",
     look: str = "default",
     poses: Sequence[str] = ("straight", "left", "up"),
+    live: object = LIVE,
     **extra: object,
 ) -> dict[str, object]:
     return {
@@ -119,6 +121,7 @@ def body(
                 "source": source,
                 "look": look,
                 "pose": pose,
+                "live": None if i == 1 else live,
             }
             for i, (_, pose) in enumerate(zip(vectors, poses))
         ],
@@ -126,10 +129,20 @@ def body(
     }
 
 
+def as_version_2(content: dict[str, object]) -> dict[str, object]:
+    """Return a body as it was before anything was said of how living a person looked."""
+    return without(content, "live")
+
+
 def as_version_1(content: dict[str, object]) -> dict[str, object]:
     """Return a body as it was before references had looks and poses."""
+    return without(content, "live", "look", "pose")
+
+
+def without(content: dict[str, object], *keys: str) -> dict[str, object]:
+    """Return a body whose references lack these."""
     references = [
-        {key: value for key, value in reference.items() if key not in ("look", "pose")}
+        {key: value for key, value in reference.items() if key not in keys}
         for reference in content["references"]  # type: ignore[attr-defined]
     ]
     return {**content, "references": references}
@@ -166,6 +179,7 @@ def vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
 
     one = body(unit_vector(128, 0))
     old = as_version_1(one)
+    before = as_version_2(one)
     good = Envelope(packed(one))
     sealed = good.file()
     nonce_at = len(good.header()) - 16
@@ -179,24 +193,37 @@ def vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
     longest = Envelope(b"", b"a_B-9.c@d+e$" + b"x" * 20, 2**32 - 2, b"vggface2@ffffffffffff")
     rooted = body(unit_vector(4, 5), created_at=-1.0, source="", poses=("down",))
 
-    opens("good-2-one", "one reference of 128 dimensions", good, one)
+    opens("good-3-one", "one reference of 128 dimensions", good, one)
     opens(
-        "good-2-many",
-        "three references of 512 dimensions, the longest user name, the largest user id",
+        "good-3-many",
+        "three references of 512 dimensions, of one of which no detector was asked",
         longest,
         many,
     )
     opens(
+        "good-3-file",
+        "of a picture, so that no detector was asked",
+        good,
+        body(unit_vector(128, 0), live=None),
+    )
+    opens("good-2-one", "one reference of 128 dimensions", replace(good, version=2), before)
+    opens(
+        "good-2-many",
+        "three references of 512 dimensions, the longest user name, the largest user id",
+        replace(longest, version=2),
+        as_version_2(many),
+    )
+    opens(
         "good-2-root",
         "user id 0, time before the epoch, an empty source",
-        Envelope(b"", b"root", 0),
-        rooted,
+        Envelope(b"", b"root", 0, version=2),
+        as_version_2(rooted),
     )
     opens(
         "good-2-look",
         "the longest name of a look",
-        good,
-        body(unit_vector(128, 0), look="\u00e9" * 32, poses=("right",)),
+        replace(good, version=2),
+        as_version_2(body(unit_vector(128, 0), look="\u00e9" * 32, poses=("right",))),
     )
     opens("good-one", "one reference of 128 dimensions", replace(good, version=1), old)
     opens(
@@ -232,17 +259,29 @@ def vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
         "is damaged",
     )
     refused("bad-version-0", "an older format", replace(good, version=0).file(), "older format 0")
-    refused("bad-version-3", "a newer format", replace(good, version=3).file(), "has format 3")
+    refused("bad-version-4", "a newer format", replace(good, version=4).file(), "has format 4")
     refused(
         "bad-version-1-new-body",
         "version 1 with a body of version 2",
-        replace(good, version=1).file(),
+        replace(good, version=1, body=packed(before)).file(),
         "is not understood",
     )
     refused(
         "bad-version-2-old-body",
         "version 2 with a body of version 1",
-        replace(good, body=packed(old)).file(),
+        replace(good, version=2, body=packed(old)).file(),
+        "is not understood",
+    )
+    refused(
+        "bad-version-2-new-body",
+        "version 2 with a body of version 3",
+        replace(good, version=2).file(),
+        "is not understood",
+    )
+    refused(
+        "bad-version-3-old-body",
+        "version 3 with a body of version 2",
+        replace(good, body=packed(before)).file(),
         "is not understood",
     )
     refused(
@@ -331,6 +370,17 @@ def vectors() -> dict[str, tuple[bytes, dict[str, object]]]:
         body(unit_vector(128, 0), poses=("asleep",)),
         "is not understood",
     )
+    for name, live, message in (
+        ("number", 2.25, "is not understood"),
+        ("nan", {**LIVE, "log_odds": math.nan}, "no logarithm of odds"),
+        ("detector", {"log_odds": 2.25}, "is not understood"),
+    ):
+        inside_body(
+            f"bad-live-{name}",
+            "what a detector said is not as it may be",
+            body(unit_vector(128, 0), live=live),
+            message,
+        )
     inside_body("bad-body-none", "without references", {**one, "references": []}, "0 embeddings")
     inside_body(
         "bad-body-nobody",

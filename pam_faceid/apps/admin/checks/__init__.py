@@ -65,6 +65,7 @@ CHECKS: Final = (
     Check("password", login.password_service),
     Check("left half done", machine.leftover),
     Check("audit log", login.audit),
+    Check("last attempt", login.last_attempt),
     Check("disk", login.disk),
 )
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pam_faceid.apps.admin.checks.finding import Finding, State
 from pam_faceid.core.camera_settings import stand_in
-from pam_faceid.core.errors import CameraError
+from pam_faceid.core.errors import CameraBusyError, CameraError
+from pam_faceid.core.types import Spectrum
 from pam_faceid.layout import SERVICE_USER, Layout
 
 if TYPE_CHECKING:
     from pam_faceid.adapters.cameras.nodes import CameraInfo
+    from pam_faceid.core.config import CameraConfig
 
 
 def camera(layout: Layout) -> Iterator[Finding]:
@@ -37,15 +41,40 @@ def camera(layout: Layout) -> Iterator[Finding]:
             f"remove `{key}` from [camera] in {layout.config_file}",
         )
         return
-    found = find_camera(settings.device)
+    try:
+        found = find_camera(settings.device)
+    except CameraBusyError as error:
+        yield _in_use(settings.device, error.message)
+        return
+    except CameraError as error:
+        instead = _instead(settings)
+        if instead is None or Path(settings.device).exists():
+            raise
+        yield Finding(
+            State.FAIL,
+            f"{error.message}; another is here, which may be the same one: {instead}",
+            f'plug it in again; or set [camera] device = "{instead}" in {layout.config_file}',
+        )
+        return
     yield from state_of(found, layout, allow_virtual=settings.allow_virtual)
+
+
+def _instead(settings: CameraConfig) -> str | None:
+    """Return the camera that is here in place of a named one that is not; None when none is fit."""
+    from pam_faceid.adapters.cameras.nodes import choose, list_cameras
+
+    cameras = list_cameras()
+    with suppress(CameraError):
+        return choose(cameras).path
+    allowed = [each for each in cameras if settings.allow_virtual]
+    colour = [each for each in allowed if each.spectrum is Spectrum.COLOUR]
+    return next((each.path for each in (*colour, *allowed)), None)
 
 
 def infrared(layout: Layout) -> Iterator[Finding]:
     """The infrared camera, the services that want one, and what drives its light."""
     from pam_faceid.adapters.cameras.nodes import find_camera, list_cameras
     from pam_faceid.adapters.configuration import load_config
-    from pam_faceid.core.types import Spectrum
 
     config = load_config(layout)
     wanting = ", ".join(name for name, service in config.services.items() if service.require_ir)
@@ -82,7 +111,6 @@ def _pair(infrared: CameraInfo, layout: Layout) -> Iterator[Finding]:
     """Say whether the colour camera is asked for the same face, where there is one beside."""
     from pam_faceid.adapters.cameras.nodes import list_cameras
     from pam_faceid.adapters.configuration import load_config
-    from pam_faceid.core.types import Spectrum
 
     if load_config(layout).camera.cross_check:
         yield Finding(State.OK, "the colour camera must see the same face (cross_check)")
@@ -102,7 +130,7 @@ def _pair(infrared: CameraInfo, layout: Layout) -> Iterator[Finding]:
 
 def state_of(camera: CameraInfo, layout: Layout, *, allow_virtual: bool) -> Iterator[Finding]:
     """Say whether a node is real, free, and open to the service user."""
-    from pam_faceid.adapters.cameras.nodes import holders, is_busy
+    from pam_faceid.adapters.cameras.nodes import is_busy
     from pam_faceid.adapters.cameras.virtual import refuse_virtual
 
     seen = f"{camera.card} at {camera.path}, {camera.spectrum.value}"
@@ -122,10 +150,21 @@ def state_of(camera: CameraInfo, layout: Layout, *, allow_virtual: bool) -> Iter
         cure = "install.sh makes the user; the node must belong to the group video: ls -l /dev/v*"
         yield Finding(State.FAIL, f"{seen}: {SERVICE_USER} may not open it: {refused}", cure)
     elif is_busy(camera.node):
-        who = ", ".join(f"{name} (pid {pid})" for pid, name in holders(camera.node))
-        yield Finding(State.WARN, f"{seen}: in use by {who or 'another process'}", "close it")
+        yield _in_use(camera.node, f"{seen}: in use")
     else:
         yield Finding(State.OK, seen)
+
+
+def _in_use(device: str, what: str) -> Finding:
+    """Say who has the camera, and how to end that. Until then only the password works."""
+    from pam_faceid.adapters.cameras.nodes import holders
+
+    found = holders(device)
+    if not found:
+        return Finding(State.WARN, what, "close the program that uses it")
+    who = ", ".join(f"{name} (pid {pid})" for pid, name in found)
+    pids = " ".join(str(pid) for pid, _ in found)
+    return Finding(State.WARN, f"{what}: {who}", f"close it, or: kill {pids}")
 
 
 def _emitter(camera: CameraInfo, layout: Layout) -> Finding:

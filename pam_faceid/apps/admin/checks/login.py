@@ -10,10 +10,13 @@ from pam_faceid.adapters import pam_stack, sudoers
 from pam_faceid.adapters.pam_services import SUDO_SERVICES, PamServices
 from pam_faceid.apps import wiring
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State
+from pam_faceid.apps.admin.output import local_time, printable
 from pam_faceid.apps.admin.pam_status import ServiceStatus, service_status
+from pam_faceid.core.types import Outcome
 from pam_faceid.layout import Layout
 
 LOW_SPACE_BYTES: Final = 64 << 20
+_ATTEMPT: Final = b"event=authenticate"
 
 
 def pam(layout: Layout) -> Iterator[Finding]:
@@ -71,6 +74,28 @@ def audit(layout: Layout) -> Iterator[Finding]:
     """Whether an attempt can be recorded; without a record there is no match."""
     wiring.audit_log(layout).record("doctor")
     yield Finding(State.OK, f"{layout.audit_log} takes a record")
+
+
+def last_attempt(layout: Layout) -> Iterator[Finding]:
+    """What kept the newest attempt from a verdict: it may be mended by now, and leave no trace."""
+    from pam_faceid.adapters.audit.reading import read_lines, record_of
+
+    files = [layout.audit_log] if layout.audit_log.exists() else []
+    newest = None
+    for line in read_lines(files):
+        if _ATTEMPT in line.text:
+            newest = line
+    record = record_of(newest) if newest is not None else None
+    error = record.pairs.get("error", "") if record else ""
+    if record is None or not error or record.pairs.get("outcome") == Outcome.MATCH.value:
+        yield Finding(State.OK, "the newest attempt met nothing that stopped it")
+        return
+    when = local_time(record.moment.timestamp())
+    yield Finding(
+        State.WARN,
+        f"the newest attempt, of {when}, could not be judged: {printable(error)}",
+        f"try again; if it comes again: journalctl --unit='faceid*' --since='{when}'",
+    )
 
 
 def disk(layout: Layout) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from pam_faceid.adapters.pam_pending import PendingChanges
 from pam_faceid.adapters.pam_services import PamServices
 from pam_faceid.apps.admin.checks.finding import REINSTALL, Finding, State, under
 from pam_faceid.core.camera_settings import stand_in
+from pam_faceid.core.errors import CameraBusyError
 from pam_faceid.layout import PROGRAM_DIR, Layout
 
 # Where install.sh puts them, and where the package does, on systems before /usr was merged too.
@@ -26,6 +27,16 @@ UNITS_DIRS: Final = tuple(
 SOCKETS: Final = ("faceidd.socket", "faceid-observer.socket")
 KEEPER: Final = "faceidd.service"
 _LDD: Final = "/usr/bin/ldd"
+# Source: systemd.service(5), `$SERVICE_RESULT`.
+_FAILED_BY: Final = {
+    "signal": "it was killed (signal)",
+    "core-dump": "it crashed (core-dump)",
+    "oom-kill": "the machine ran out of memory (oom-kill)",
+    "watchdog": "it hung (watchdog)",
+    "timeout": "it did not start in time (timeout)",
+    "exit-code": "it ended with an error (exit-code)",
+    "resources": "systemd could not give it what it needs (resources)",
+}
 _SECONDS: Final = 20.0
 _RECENT_SECONDS: Final = 600  # an installation that still runs is not one that was left
 
@@ -113,8 +124,8 @@ def units(layout: Layout) -> Iterator[Finding]:
         if active == "failed":
             failed = True
             why = state.get("Result", "")
-            cure = f"journalctl --unit={unit}; then: systemctl restart {SOCKETS[0]}"
-            yield Finding(State.FAIL, f"{unit} has failed ({why}): logins are slower", cure)
+            cure = f"find out why: journalctl --unit={unit}; then: systemctl restart {unit}"
+            yield Finding(State.FAIL, f"{unit} has failed: {_FAILED_BY.get(why, why)}", cure)
         elif unit in SOCKETS and active != "active":
             failed = True
             cure = f"systemctl enable --now {unit}"
@@ -139,14 +150,21 @@ def camera_nodes(layout: Layout) -> Iterator[Finding]:
         yield Finding(State.OK, f"{each.node}: {each.card}, {each.spectrum.value} ({each.path})")
     if stand_in(settings) or not cameras:
         return
-    chosen = find_camera(settings.device)
-    colour = [each for each in cameras if each.spectrum is Spectrum.COLOUR and not each.is_virtual]
+    try:
+        chosen = find_camera(settings.device)
+    except CameraBusyError:
+        return  # the check of the camera says by whom
+    colour = [
+        each
+        for each in cameras
+        if each.spectrum is Spectrum.COLOUR and (settings.allow_virtual or not each.is_virtual)
+    ]
     if chosen.spectrum is Spectrum.INFRARED and colour:
         yield Finding(
             State.WARN,
             f"{chosen.path} is an infrared node, and {colour[0].path} of colour is there, for which"
             " the models are calibrated",
-            f'set [camera] device = "{colour[0].path}" in {layout.config_file}, or "auto"',
+            f'set [camera] device = "{colour[0].path}" in {layout.config_file}',
         )
     if settings.device.startswith("/dev/video"):
         yield Finding(
@@ -178,7 +196,7 @@ def _unfinished_files(layout: Layout) -> Iterator[Finding]:
             path
             for pattern in (".*.tmp", ".*.partial", ".*.faceid-undo")
             for path in (sorted(folder.glob(pattern)) if folder.is_dir() else ())
-            if _is_old(path)
+            if _was_left(path)
         ]
         if pieces:
             yield Finding(
@@ -189,9 +207,12 @@ def _unfinished_files(layout: Layout) -> Iterator[Finding]:
             )
 
 
-def _is_old(path: Path) -> bool:
+def _was_left(path: Path) -> bool:
+    """Whether nobody writes it any more: for its age, or because the machine was started since."""
+    now = time.time()
+    booted = now - time.clock_gettime(time.CLOCK_BOOTTIME)
     try:
-        return time.time() - path.lstat().st_mtime > _RECENT_SECONDS
+        return path.lstat().st_mtime < max(booted, now - _RECENT_SECONDS)
     except OSError:
         return False
 
@@ -212,7 +233,7 @@ def _unfinished_release(layout: Layout) -> Iterator[Finding]:
     folder = under(layout, PROGRAM_DIR)
     used = (folder / "current").resolve()
     releases = sorted((folder / "releases").glob("*"))
-    others = [path for path in releases if path != used and _is_old(path)]
+    others = [path for path in releases if path != used and _was_left(path)]
     if others:
         yield Finding(
             State.WARN,

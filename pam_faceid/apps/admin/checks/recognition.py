@@ -5,7 +5,7 @@ from __future__ import annotations
 import pwd
 from collections.abc import Iterator
 
-from pam_faceid.apps import wiring
+from pam_faceid.apps import rules, wiring
 from pam_faceid.apps.admin.checks.finding import Finding, State
 from pam_faceid.core.errors import FaceIdError
 from pam_faceid.layout import Layout
@@ -39,7 +39,7 @@ def threshold(layout: Layout) -> Iterator[Finding]:
     from pam_faceid.adapters.models.manifest import load_manifests
 
     config = load_config(layout)
-    rule = wiring.decision_rule(config, load_manifests(layout))
+    rule = rules.decision_rule(config, load_manifests(layout))
     yield Finding(State.OK, f"match threshold {rule.threshold:.4f} ({config.matching.embedder})")
 
 
