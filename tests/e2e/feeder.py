@@ -23,14 +23,14 @@ VIDEO_SUFFIXES = (".mov", ".mp4", ".avi")
 EVERY = 3  # of a video's frames, to keep it in memory
 
 
-def pictures(name: str) -> Iterator[np.ndarray]:
+def pictures(name: str, every: int = EVERY) -> Iterator[np.ndarray]:
     """(H, W, 3) uint8 BGR."""
     if name == "black":
         yield np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     elif Path(name).suffix.lower() in VIDEO_SUFFIXES:
         video, index = cv2.VideoCapture(name, cv2.CAP_FFMPEG), 0
         while video.grab():
-            if index % EVERY == 0:
+            if index % every == 0:
                 yield video.retrieve()[1]
             index += 1
     else:

@@ -159,7 +159,7 @@ def test_without_the_tpm_the_face_is_refused_and_the_password_works(
     for command in (("rotate",), ("move", "--to", "file")):
         ended = enrolled.admin("key", *command, check=False)
         assert ended.returncode == 6
-        assert "is the TPM on" in ended.stderr
+        assert "switch it on" in ended.stderr
     told(ended.stderr.strip())
     tpm.start()
     assert_let_in_by_face(enrolled)

@@ -1,7 +1,11 @@
-"""The package, built for real; a minimal tree of this distribution; and machines that have both."""
+"""The package, built for real; a minimal tree of a distribution; and machines that have both.
+
+The distribution is that of this machine, or the one that the environment's RELEASE names.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pam_faceid import __version__
-from tests.machines import Machine, Workshop, open_workshop
+from tests.machines import CHECKOUT, KEPT_OUT, Machine, Workshop, open_workshop
 from tests.systemd.conftest import PASSWORD, PYTHON, RECORD, RECORDINGS, USER, Bed
 
 PACKAGE = "pam-faceid"
@@ -20,10 +24,15 @@ DEBS = Path("/srv/packages")
 PORTRAITS = Path("/srv/portraits")
 SECONDS = 1800  # a hang, not a speed
 # What a machine needs to boot and to have a sudo; pamtester is for the demo. Nothing of Python.
-MINIMAL = "systemd,systemd-sysv,dbus,libpam-systemd,sudo,pamtester"
+MINIMAL = "systemd,systemd-sysv,dbus,libpam-systemd,passwd,sudo,pamtester"
 NEXT_VERSION = f"{__version__}+next"
 NEXT_DEFAULT = "# a default that is new in this version\n"
 INSTALL = ("apt-get", "install", "--quiet=2", "--yes", "-o", "Dpkg::Use-Pty=0")
+RELEASE = os.environ.get("RELEASE")
+KEYRING = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
+WHEELS = Path("/srv/wheels")
+BUILT_WITH = ("debhelper", "dh-apparmor", "dpkg-dev", "gcc", "libpam0g-dev", "python3-venv")
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 @dataclass(frozen=True)
@@ -58,12 +67,41 @@ def wheels(repository: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def packages(repository: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Packages:
+def workbench(workshop: Workshop, repository: Path) -> Machine:
+    """A machine of the other release with a checkout, what builds the package, and wheels."""
+    machine = workshop.copy_machine()
+    connect(machine)
+    machine.run("apt-get", "update", "--quiet=2")
+    machine.run(*INSTALL, "--no-install-recommends", *BUILT_WITH)
+    fetch_wheels(machine, repository)
+    return machine
+
+
+def fetch_wheels(machine: Machine, repository: Path) -> None:
+    """Put a checkout on a machine, and the pinned wheels for its Python into WHEELS."""
+    # Last of all: a package may write its own.
+    machine.path(CERTIFICATES).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(CERTIFICATES, machine.path(CERTIFICATES))
+    shutil.copytree(repository, machine.path(CHECKOUT), ignore=shutil.ignore_patterns(*KEPT_OUT))
+    machine.run(CHECKOUT / "packaging/fetch.sh", WHEELS)
+
+
+@pytest.fixture(scope="session")
+def packages(
+    request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Packages:
     """Built twice without a network, each time in another folder."""
     folder = tmp_path_factory.mktemp("packages")
     built = []
     for name in ("first", "again"):
-        run("unshare", "--net", repository / "debian/build.sh", wheels, folder / name)
+        if RELEASE:
+            machine: Machine = request.getfixturevalue("workbench")
+            made = DEBS / name
+            machine.run("unshare", "--net", CHECKOUT / "debian/build.sh", WHEELS, made)
+            shutil.copytree(machine.path(made), folder / name)
+        else:
+            wheels: Path = request.getfixturevalue("wheels")
+            run("unshare", "--net", repository / "debian/build.sh", wheels, folder / name)
         (deb,) = (folder / name).glob("*.deb")
         built.append(deb)
     return Packages(built[0], built[1], _next_version(built[0], folder / "next"))
@@ -84,8 +122,10 @@ def _next_version(deb: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A minimal system of this release, from the package sources of this machine."""
+    if RELEASE:
+        return _other_tree(repository / "build/trees", RELEASE)
     tree = tmp_path_factory.mktemp("minimal") / "tree"
     fields = "deb $(SITE) $(RELEASE) $(COMPONENT)"
     told = dict(re.findall("(?m)^(ID|VERSION_CODENAME)=(.*)", Path("/etc/os-release").read_text()))
@@ -98,6 +138,30 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
+def _other_tree(folder: Path, release: str) -> Path:
+    """A minimal system of another release, from where mmdebstrap knows it; the next run has it."""
+    tree = folder / release
+    wanted = ["--quiet", "--variant=apt", f"--include={MINIMAL}"]
+    if release == "noble":
+        keys = folder / "keys"  # Debian has them, from 13 on
+        if not keys.exists():
+            which = "--include=ubuntu-archive-keyring"
+            run("mmdebstrap", "--quiet", "--variant=extract", which, "trixie", keys)
+        wanted += ["--components=main,universe", f"--keyring={keys / KEYRING}"]
+    if not tree.exists():
+        partial = folder / f"{release}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        run("mmdebstrap", *wanted, release, partial)
+        partial.rename(tree)
+    return tree
+
+
+def connect(machine: Machine) -> None:
+    """Let a machine reach the distribution's packages as this one does."""
+    shutil.copyfile("/etc/resolv.conf", machine.path("/etc/resolv.conf"))
+    shutil.copytree("/etc/apt/apt.conf.d", machine.path("/etc/apt/apt.conf.d"), dirs_exist_ok=True)
+
+
 @pytest.fixture(scope="session")
 def workshop(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     with open_workshop(tmp_path_factory.mktemp("machines"), tree) as workshop:
@@ -108,8 +172,7 @@ def workshop(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 def bare(workshop: Workshop, packages: Packages, repository: Path) -> Machine:
     """A machine without the program, with alice, who may use sudo, and the files of the package."""
     machine = workshop.copy_machine()
-    shutil.copyfile("/etc/resolv.conf", machine.path("/etc/resolv.conf"))
-    shutil.copytree("/etc/apt/apt.conf.d", machine.path("/etc/apt/apt.conf.d"), dirs_exist_ok=True)
+    connect(machine)
     machine.run("useradd", "--create-home", "--shell", "/bin/bash", USER)
     machine.run("chpasswd", given=f"{USER}:{PASSWORD}\n")
     rule = machine.path(f"/etc/sudoers.d/{USER}")

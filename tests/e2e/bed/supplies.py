@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tests.e2e.feeder import fitted, packed, pictures
+from tests.e2e.feeder import EVERY, fitted, packed, pictures
 
-PINS = ("install.txt", "build.txt")
 KEPT_OUT = ("tests/", "benchmarks/")
 
 
@@ -31,30 +30,40 @@ def share_checkout(repository: Path, share: Path) -> None:
                 archive.add(repository / name, name)
 
 
-def share_wheels(repository: Path, cache: Path) -> Path:
-    """Download what install.sh downloads, once, and return the folder."""
-    pins = [repository / "requirements" / name for name in PINS]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in pins)).hexdigest()
-    folder = cache / f"wheels-{digest[:16]}"
-    if not folder.exists():
-        partial = folder.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        named = [word for path in pins for word in ("-r", str(path))]
-        subprocess.run(
-            [
-                *("/usr/bin/python3", "-I", "-m", "pip", "--quiet", "download"),
-                *("--require-hashes", "--only-binary", ":all:", "--dest", str(partial), *named),
-            ],
+def share_wheels(repository: Path) -> Path:
+    """Return the folder with what install.sh downloads, which `make wheels` may have filled before."""
+    (repository / "build").mkdir(exist_ok=True)
+    fetch = ("flock", "build/wheels.lock", "packaging/fetch.sh", "build/wheels")
+    subprocess.run(fetch, cwd=repository, check=True)
+    return repository / "build/wheels"
+
+
+def share_packages(names: Sequence[str], share: Path) -> None:
+    """Make `packages/` a source for apt, with these as apt of this machine has them."""
+    folder = share / "packages"
+    folder.mkdir()
+    subprocess.run(["apt-get", "--quiet=2", "download", *names], cwd=folder, check=True)
+    index = []
+    for package in sorted(folder.glob("*.deb")):
+        said = subprocess.run(
+            ["dpkg-deb", "--field", package.name],
+            cwd=folder,
+            capture_output=True,
+            text=True,
             check=True,
-        )
-        partial.rename(folder)
-    return folder
+        ).stdout
+        data = package.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        index.append(f"{said}Filename: ./{package.name}\nSize: {len(data)}\nSHA256: {digest}\n")
+    (folder / "Packages").write_text("\n".join(index))
 
 
-def share_person(name: str, source: Path, share: Path, pixel_format: str = "YUYV") -> None:
-    """Write the frames of a picture or a video as the camera would give them."""
+def share_person(
+    name: str, source: Path, share: Path, pixel_format: str = "YUYV", every: int = EVERY
+) -> None:
+    """Write the frames of a picture, or every so many of a video, as the camera would give them."""
     with (share / f"{name}.{pixel_format.lower()}").open("wb") as file:
-        for bgr in pictures(str(source)):
+        for bgr in pictures(str(source), every):
             file.write(packed(fitted(bgr), pixel_format))
 
 

@@ -1,4 +1,4 @@
-"""Runs commands for the tests, in the guest: agent.py LINE, a serial line.
+"""Runs commands for the tests, in the guest: orders.py LINE, a serial line.
 
 One JSON object a line. `{"id", "argv", "input"}` comes in; `{"id", "status", "out", "err"}` goes
 out when the command has ended, and one with the id 0 before all others. Commands run beside each
