@@ -4,7 +4,7 @@
 # make unfixed: take each fix of docs/known-attacks.md out and see its tests fail; as root, 20 minutes.
 # make releases: the package, install.sh and a playbook on Debian 13 and Ubuntu 24.04, in containers; as root.
 # make e2e: the whole product on machines that boot; as root, see tests/e2e. One file of scenarios:
-# make e2e-guest E2E="enrolment programs".
+# make e2e-guest E2E="enrolment programs". make e2e-parts: the kernel and the image, before anything asks.
 # make greeter: gdm on a screen in qemu, with pictures in build/e2e/greeter; as root, half an hour.
 # make peers: howdy and linux-face-unlock beside ours there, and the README's table; as root, hours.
 # make fuzz SECONDS=3600: new hostile input for each parser in turn; see docs/fuzzing.md.
@@ -21,12 +21,13 @@ SHELL_FILES := install.sh test.sh .ci/run etc/faceid-admin native/build.sh \
 # them those on machines of their own.
 E2E := enrolment apparmor programs desktop seats denials faults
 E2E_OWN := container package
+E2E_CACHE ?= $(CURDIR)/build/e2e
 LOCK := $(BIN)uv pip compile $(UPGRADE) --no-config --universal --python-version 3.10 \
 	--only-binary :all: --generate-hashes --no-annotate --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
 .PHONY: test check lint types layers shell manuals clean-text lock sbom unfixed fuzz fuzz-native portraits \
-	wheels deb wheel e2e e2e-guest e2e-own greeter peers releases
+	wheels deb wheel e2e e2e-parts e2e-guest e2e-own greeter peers releases
 
 test:
 	./test.sh
@@ -82,6 +83,11 @@ unfixed:
 
 e2e:
 	$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target e2e-guest e2e-own
+
+e2e-parts:
+	mkdir -p $(E2E_CACHE)
+	for part in image.sh kernel.sh; do \
+		flock $(E2E_CACHE)/$$part.lock tests/e2e/bed/$$part $(E2E_CACHE) || exit 1; done
 
 e2e-guest:
 	$(BIN)pytest -s -o junit_family=xunit1 --junitxml=build/e2e/guest.xml $(E2E:%=tests/e2e/bed/%.py)

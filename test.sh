@@ -1,5 +1,5 @@
 #!/bin/bash
-# Set up and run every check and test: ./test.sh [PYTEST ARGUMENTS]
+# Set up and run every check and test: ./test.sh [PYTEST ARGUMENTS]; ./test.sh --set-up does no more.
 #
 # Makes .venv from requirements/test.txt. As root it also installs the Debian packages and the
 # system users that the integration tests need; without root those tests are skipped and listed.
@@ -61,6 +61,7 @@ main() {
         say "not root: the tests marked 'root' (libpam, sudo, installation) are left out"
     fi
     make_environment
+    [[ ${1-} != --set-up ]] || return 0
 
     local failed=0
     say "checks"

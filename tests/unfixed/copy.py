@@ -22,7 +22,7 @@ from tests.unfixed.ledger import Place
 
 BOUND_SECONDS = 900  # a hang, not a speed
 RAN_TO_THE_END = (0, 1)  # pytest's exit status: all passed, some failed
-_LEFT_OUT = (".git", ".venv", "__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache")
+_LEFT_OUT = (".git", ".venv", ".*_cache", "__pycache__", ".hypothesis", "build")
 
 
 class StaleError(Exception):

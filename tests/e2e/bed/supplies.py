@@ -31,7 +31,7 @@ def share_checkout(repository: Path, share: Path) -> None:
 
 
 def share_wheels(repository: Path) -> Path:
-    """Return the folder with what install.sh downloads, which `make wheels` may have filled before."""
+    """Return the folder with what install.sh downloads, as `make wheels` does."""
     (repository / "build").mkdir(exist_ok=True)
     fetch = ("flock", "build/wheels.lock", "packaging/fetch.sh", "build/wheels")
     subprocess.run(fetch, cwd=repository, check=True)
