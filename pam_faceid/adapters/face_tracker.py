@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import cv2
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pam_faceid.adapters.models.landmarks import SIDE, placement
 from pam_faceid.core import parallax
 from pam_faceid.core.mesh import RIGID
-from pam_faceid.core.motion import Movement
+from pam_faceid.core.motion import LEAST_MOVED, Movement
 from pam_faceid.core.types import Face, FaceMesh
 
 Grey = NDArray[np.uint8]
@@ -33,7 +34,7 @@ NEAR: Final = 1.1  # face widths from its middle: what is around the face
 FACE: Final = 0.62  # face widths from its middle: what is face
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Key:
     """The frame that later ones are compared with."""
 
@@ -44,8 +45,11 @@ class _Key:
     depth: NDArray[np.float64]  # (N,) face widths
     information: NDArray[np.float64]  # (N, 2, 2)
     wide: Grey = field(repr=False)
-    near: Points  # (M, 2) px of the wide picture
-    far: Points
+
+    @cached_property
+    def around(self) -> tuple[Points, Points]:
+        """Corners around the face and beyond, sought when it has moved: a still one needs none."""
+        return _around(self.wide, self.placed, self.shape)
 
 
 class FaceTracker:
@@ -79,8 +83,6 @@ def _key(grey: Grey, face: Face, mesh: FaceMesh) -> _Key:
     square = _square(grey, placed)
     points = _moved(placed, mesh.points[list(RIGID), :2].astype(np.float64)).astype(np.float32)
     scale = float(np.hypot(*placed[:, 0])) / FACE_WIDTH
-    wide = _wide(grey)
-    near, far = _around(wide, placed, grey.shape)
     return _Key(
         shape=grey.shape,
         square=square,
@@ -88,9 +90,7 @@ def _key(grey: Grey, face: Face, mesh: FaceMesh) -> _Key:
         points=points,
         depth=mesh.points[list(RIGID), 2].astype(np.float64) * scale,
         information=_information(square, points),
-        wide=wide,
-        near=near,
-        far=far,
+        wide=_wide(grey),
     )
 
 
@@ -114,19 +114,24 @@ def _movement(key: _Key, grey: Grey, face: Face) -> Movement | None:
     )
     if fitted is None:
         return None
-    carried = _carried(key.placed, before, back)
-    wide = _wide(grey)
-    scale = wide.shape[1] / grey.shape[1]
-    near = _where(key.wide, wide, key.near, carried, scale)
-    far = _where(key.wide, wide, key.far, carried, scale)
+    around = follow = beyond = stay = 0
+    if fitted.moved >= LEAST_MOVED:  # of a face that keeps still nothing is said
+        carried = _carried(key.placed, before, back)
+        wide = _wide(grey)
+        tells, follows, stays = _where(
+            key.wide, wide, np.concatenate(key.around), carried, wide.shape[1] / grey.shape[1]
+        )
+        near = len(key.around[0])
+        around, follow = int(tells[:near].sum()), int(follows[:near].sum())
+        beyond, stay = int(tells[near:].sum()), int(stays[near:].sum())
     return Movement(
         moved=fitted.moved,
         turn=fitted.turn,
         spread=fitted.spread,
-        around=near[0],
-        follow=near[1],
-        beyond=far[0],
-        stay=far[2],
+        around=around,
+        follow=follow,
+        beyond=beyond,
+        stay=stay,
     )
 
 
@@ -183,25 +188,27 @@ def _carried(placed: Matrix, before: NDArray[np.float64], after: NDArray[np.floa
 
 def _where(
     before: Grey, now: Grey, corners: Points, carried: Matrix, scale: float
-) -> tuple[int, int, int]:
-    """Return how many corners can tell, how many of them followed the face, how many stayed."""
-    if not len(corners):
-        return 0, 0, 0
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return (M,) which corners can tell, which of them followed the face, and which stayed."""
     scaled = carried.copy()
     scaled[:, 2] *= scale
     following = _moved(scaled, corners.astype(np.float64)).astype(np.float32)
     apart = np.linalg.norm(following - corners, axis=1)
-    tells = apart > APART
-    fits = []
-    for expected in (following, corners):
-        found, tracked, unlike = _track(before, now, corners, expected, WIDE_WINDOW, levels=1)
-        off = np.linalg.norm(found - expected, axis=1)
-        near = tracked & (off < np.minimum(OFF, 0.4 * apart))
-        fits.append(np.where(near, unlike, np.inf))
+    expected = np.concatenate([following, corners])
+    found, tracked, unlike = _track(
+        before,
+        now,
+        np.concatenate([corners, corners]),
+        expected,
+        WIDE_WINDOW,
+        levels=1,
+    )
+    off = np.linalg.norm(found - expected, axis=1)
+    near = tracked & (off < np.minimum(OFF, 0.4 * np.concatenate([apart, apart])))
+    fits = np.where(near, unlike, np.inf).reshape(2, -1)
     # A texture that repeats is found at both places, in one of them less well.
-    follows, stays = fits[0] < fits[1], fits[1] < fits[0]
-    tells &= ((following > 0) & (following < now.shape[::-1])).all(axis=1)
-    return int(tells.sum()), int((tells & follows).sum()), int((tells & stays).sum())
+    tells = (apart > APART) & ((following > 0) & (following < now.shape[::-1])).all(axis=1)
+    return tells, tells & (fits[0] < fits[1]), tells & (fits[1] < fits[0])
 
 
 def _track(
@@ -212,6 +219,8 @@ def _track(
     Returns:
         (N, 2) where, (N,) whether, and (N,) how unlike the windows are, grey levels.
     """
+    if not len(points):
+        return points, np.empty(0, np.bool_), np.empty(0, np.float32)
 
     def tracked(start: Grey, end: Grey, from_: Points, to: Points) -> tuple[Points, Points, Points]:
         found, whether, unlike = cv2.calcOpticalFlowPyrLK(

@@ -53,7 +53,8 @@ class Movement:
         moved: How far, in widths of the face.
         turn: Parallax that its points show: about radians by which the view of a solid turned.
         spread: Standard deviation of each of the two components of `turn`.
-        around: Corners close around the face that can tell following it from staying.
+        around: Corners close around the face that can tell following it from staying. This and the
+            three others are 0 where the face moved less than `LEAST_MOVED`: nobody asks then.
         follow: Those that followed it.
         beyond: The same further out.
         stay: Those of them that stayed where they were.
