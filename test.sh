@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 
 readonly PACKAGES=(libpam-python pamtester sudo python3-venv shellcheck mandoc make git strace
     systemd-container dbus libpam-systemd gcc libc6-dev libpam0g-dev valgrind
-    mmdebstrap debhelper dh-apparmor dpkg-dev lintian apparmor)
+    mmdebstrap build-essential debhelper dh-apparmor dpkg-dev lintian apparmor)
 # The distribution's interpreter: the service user must be able to read its library, which it
 # cannot where a version manager keeps it in somebody's home.
 readonly PYTHON=${PYTHON:-/usr/bin/python3}

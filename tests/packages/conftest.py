@@ -31,7 +31,7 @@ INSTALL = ("apt-get", "install", "--quiet=2", "--yes", "-o", "Dpkg::Use-Pty=0")
 RELEASE = os.environ.get("RELEASE")
 KEYRING = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
 WHEELS = Path("/srv/wheels")
-BUILT_WITH = ("debhelper", "dh-apparmor", "dpkg-dev", "gcc", "libpam0g-dev", "python3-venv")
+BUILT_WITH = ("build-essential", "debhelper", "dh-apparmor", "libpam0g-dev", "python3-venv")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -140,6 +140,7 @@ def tree(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _other_tree(folder: Path, release: str) -> Path:
     """A minimal system of another release, from where mmdebstrap knows it; the next run has it."""
+    folder.mkdir(parents=True, exist_ok=True)
     tree = folder / release
     wanted = ["--quiet", "--variant=apt", f"--include={MINIMAL}"]
     if release == "noble":
