@@ -77,6 +77,7 @@ systemctl --quiet disable gdm3 e2scrub_reap.service apt-daily.timer apt-daily-up
 systemctl --quiet mask getty@tty1.service console-getty.service e2scrub_all.timer
 systemctl --quiet --global mask pipewire.socket pipewire-pulse.socket pipewire.service \
     pipewire-pulse.service wireplumber.service
+systemctl --quiet enable bed-orders.service
 systemctl --quiet set-default multi-user.target
 rm -f /etc/systemd/system/display-manager.service
 SETUP
