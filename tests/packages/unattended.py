@@ -75,6 +75,7 @@ def test_a_second_run_of_the_playbook_changes_nothing(
         assert second["changed"] == 0
         assert [each["failed"] + each["unreachable"] for each in counted] == [0, 0]
         assert USER in bed.run("faceid-admin", "list-users")
+        assert bed.sudo() == BY_FACE
+        bed.show("wall", seconds=3)
         assert bed.sudo("a wrong one") == Login(granted=False, asked=True)
         assert bed.sudo(PASSWORD) == BY_PASSWORD
-        assert bed.sudo() == BY_FACE
