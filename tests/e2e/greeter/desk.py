@@ -8,6 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from tests.e2e.bed.bed import GuestBed
 from tests.e2e.greeter.screen import Screen
 from tests.systemd.conftest import PASSWORD, USER
@@ -15,6 +19,7 @@ from tests.systemd.conftest import PASSWORD, USER
 GDM_SERVICE = "gdm-password"
 SECONDS = 3600  # a hang, not a speed: each step is some twenty times slower than on hardware
 SETTLED_SECONDS = 3
+ANOTHER = 0.3  # of what is on the screen has to change until it shows something else
 SHELL_IS_THERE = "Registering session with GDM"
 
 
@@ -76,9 +81,20 @@ class Desk:
         self.wait_for_shells(shells + 1)
 
     def lock(self) -> None:
-        """Lock her screen, as its shortcut does."""
+        """Lock her screen, as its shortcut does, and wait until the lock is what it shows."""
+        before = self._shown()
         self.bed.run("loginctl", "lock-session", self.session())
         self.wait(self.is_locked)
+        # Said before it is drawn, and a key that comes too early looks for no face.
+        self.wait(lambda: np.mean(self._shown() != before) > ANOTHER)
+
+    def _shown(self) -> NDArray[np.uint8]:
+        path = self.artefacts / "now.png"
+        self.screen.picture(path)
+        shown = cv2.imread(str(path))
+        path.unlink()
+        assert shown is not None
+        return np.asarray(shown, np.uint8)
 
     def press(self, key: str, looking: str = "") -> dict[str, str]:
         """Press a key that has the face looked for; return the attempt once it has ended.
