@@ -12,16 +12,23 @@ from tests.machines import SECONDS, Booted
 _TYPIST = """
 import json, os, pty, select, signal, sys, termios, time
 command, answers, last_words, seconds = json.loads(sys.argv[1])
+LEFT = os.WEXITED | os.WNOHANG | os.WNOWAIT
 pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(command[0], command)
-shown, unread, until = "", "", time.monotonic() + seconds
+shown, unread, until, hung_up = "", "", time.monotonic() + seconds, None
 while time.monotonic() < until and not any(word in unread for word in last_words):
     if not select.select([terminal], [], [], 0.1)[0]:
         continue
     try:
         said = os.read(terminal, 4096).decode(errors="replace")
+        hung_up = None
     except OSError:
+        # login of util-linux hangs its terminal up, and opens it again.
+        hung_up = hung_up or time.monotonic()
+        if time.monotonic() < hung_up + 5 and not os.waitid(os.P_PID, pid, LEFT):
+            time.sleep(0.05)
+            continue
         said = ""
     if not said:
         break

@@ -357,6 +357,21 @@ def test_what_stopped_the_newest_attempt_is_told_until_one_ends_well(layout: Lay
     assert worst(layout, "last attempt").state is State.OK
 
 
+def test_a_machine_that_looks_too_long_at_a_frame_is_told(layout: Layout) -> None:
+    """As in an emulator: of 60 s one frame took 27, and no second one came to agree with it."""
+    log = wiring.audit_log(layout)
+    slow = {"detect_ms": 9045.9, "embed_ms": 22271.8, "attack_ms": 3631.0}
+    log.record("authenticate", user="alice", outcome="non_match", frames=1, **slow)
+
+    found = worst(layout, "last attempt")
+    assert found.state is State.WARN
+    assert found.what.endswith("this machine looked 34.9 s at a frame, and saw 1")
+    assert "mobilefacenet" in found.cure
+
+    log.record("authenticate", user="alice", outcome="non_match", frames=9, detect_ms=15.0)
+    assert worst(layout, "last attempt").state is State.OK
+
+
 def test_an_empty_machine_ends_with_3_and_every_check_has_a_word(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "pam_faceid.apps.admin", "--root", tmp_path, "doctor", "--json"],

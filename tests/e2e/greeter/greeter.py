@@ -18,7 +18,8 @@ def test_the_first_login_after_a_boot_asks_for_the_password(desk: Desk) -> None:
     """Alice sits there, chooses her name, and is told why she has to type."""
     desk.wait_for_shells(1)
     desk.picture("1-who-logs-in")
-    assert desk.press(CHOOSE)["reason"] == "password_first"
+    attempt = desk.press(CHOOSE)
+    assert attempt["reason"] == "password_first", attempt
     desk.picture("2-the-password-comes-first")
     desk.type_password()
     desk.wait(desk.session)
@@ -30,7 +31,8 @@ def test_the_lock_takes_the_face_and_nothing_is_typed(desk: Desk) -> None:
     desk.bed.look_to_the_end()  # cold, a look takes some 50 s here of the 60 that are allowed
     desk.lock()
     desk.picture("4-locked")
-    assert desk.press(WAKE)["outcome"] == "match"
+    attempt = desk.press(WAKE)
+    assert attempt["outcome"] == "match", attempt
     desk.wait(lambda: not desk.is_locked())
     desk.picture("5-unlocked-by-the-face")
 
@@ -38,7 +40,8 @@ def test_the_lock_takes_the_face_and_nothing_is_typed(desk: Desk) -> None:
 def test_the_lock_asks_a_stranger_for_the_password(desk: Desk) -> None:
     desk.bed.stand_before(STRANGER)
     desk.lock()
-    assert desk.press(WAKE, "6-it-looks")["outcome"] == "non_match"
+    attempt = desk.press(WAKE, "6-it-looks")
+    assert attempt["outcome"] == "non_match", attempt
     desk.picture("7-a-stranger-is-asked-for-the-password")
     refused = desk.refusals()
     assert desk.type_wrong()["outcome"] != "match"
@@ -55,6 +58,7 @@ def test_the_greeter_takes_the_face_of_who_was_logged_out(desk: Desk) -> None:
     desk.log_out()
     desk.bed.look_to_the_end()  # the models, and the greeter that is there before its list is drawn
     desk.picture("10-who-logs-in-again")
-    assert desk.press(CHOOSE, "11-the-greeter-looks")["outcome"] == "match"
+    attempt = desk.press(CHOOSE, "11-the-greeter-looks")
+    assert attempt["outcome"] == "match", attempt
     desk.wait(desk.session)
     desk.picture("12-logged-in-by-the-face")

@@ -17,6 +17,8 @@ from pam_faceid.layout import Layout
 
 LOW_SPACE_BYTES: Final = 64 << 20
 _ATTEMPT: Final = b"event=authenticate"
+SLOW_FRAME_MS: Final = 1000.0  # two have to agree within the limit of an attempt, 5 s by default
+_STAGES: Final = ("detect_ms", "align_ms", "look_ms", "embed_ms", "attack_ms", "follow_ms")
 
 
 def pam(layout: Layout) -> Iterator[Finding]:
@@ -77,7 +79,10 @@ def audit(layout: Layout) -> Iterator[Finding]:
 
 
 def last_attempt(layout: Layout) -> Iterator[Finding]:
-    """What kept the newest attempt from a verdict: it may be mended by now, and leave no trace."""
+    """What kept the newest attempt from a verdict: it may be mended by now, and leave no trace.
+
+    And a machine that is too slow to see two frames in time.
+    """
     from pam_faceid.adapters.audit.reading import read_lines, record_of
 
     files = [layout.audit_log] if layout.audit_log.exists() else []
@@ -86,16 +91,28 @@ def last_attempt(layout: Layout) -> Iterator[Finding]:
         if _ATTEMPT in line.text:
             newest = line
     record = record_of(newest) if newest is not None else None
-    error = record.pairs.get("error", "") if record else ""
-    if record is None or not error or record.pairs.get("outcome") == Outcome.MATCH.value:
+    told = record.pairs if record else {}
+    if record is None or told.get("outcome") == Outcome.MATCH.value:
         yield Finding(State.OK, "the newest attempt met nothing that stopped it")
         return
     when = local_time(record.moment.timestamp())
-    yield Finding(
-        State.WARN,
-        f"the newest attempt, of {when}, could not be judged: {printable(error)}",
-        f"try again; if it comes again: journalctl --unit='faceid*' --since='{when}'",
-    )
+    frame_ms = sum(float(told.get(stage, "0")) for stage in _STAGES)
+    if error := told.get("error", ""):
+        yield Finding(
+            State.WARN,
+            f"the newest attempt, of {when}, could not be judged: {printable(error)}",
+            f"try again; if it comes again: journalctl --unit='faceid*' --since='{when}'",
+        )
+    elif frame_ms > SLOW_FRAME_MS:
+        # Its person was told of a face that was not recognised, and is none the wiser.
+        yield Finding(
+            State.WARN,
+            f"the newest attempt, of {when}: this machine looked {frame_ms / 1000:.1f} s "
+            f"at a frame, and saw {told.get('frames', '?')}",
+            'if it is always so slow: [matching] embedder = "mobilefacenet", and enrol again',
+        )
+    else:
+        yield Finding(State.OK, "the newest attempt met nothing that stopped it")
 
 
 def disk(layout: Layout) -> Iterator[Finding]:
