@@ -61,4 +61,5 @@ def test_the_greeter_takes_the_face_of_who_was_logged_out(desk: Desk) -> None:
     attempt = desk.press(CHOOSE, "11-the-greeter-looks")
     assert attempt["outcome"] == "match", attempt
     desk.wait(desk.session)
+    desk.wait_for_shells(4)
     desk.picture("12-logged-in-by-the-face")
