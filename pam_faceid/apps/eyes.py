@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 import msgspec
 
 from pam_faceid.adapters.models.manifest import read_model
+from pam_faceid.apps.observing import LIBRARY_ENVIRONMENT
 from pam_faceid.apps.order import Enough, Load, Look, Order
 from pam_faceid.apps.protocol import Channel
 from pam_faceid.core.camera_settings import DepthBy, depth_by
@@ -282,6 +283,8 @@ class _Models:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._settled = False  # what loading left behind is given back
+        # Before there are threads; who started this process may have kept one of them back.
+        os.environ.update(LIBRARY_ENVIRONMENT)
         # Importing holds the interpreter lock; reading, hashing and loading models hardly do.
         self._imported = threading.Event()
         self._library = _Background(self._import_library)

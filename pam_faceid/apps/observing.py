@@ -32,6 +32,12 @@ LIBRARY_ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENCV_LOG_LEVEL": "OFF",
+    # What OpenCV sets when it is imported, or is told when a camera or a video is opened. A new
+    # variable moves all of them, under a thread in which onnxruntime just looks for one.
+    "LD_LIBRARY_PATH": "",
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "",
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",  # AV_LOG_QUIET
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",
 }
 # Read when a process starts, so for those that outlive an attempt and start anew: one arena, and
 # what is large goes back to the kernel. Else each look leaves a little more behind.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,38 @@ def test_every_setting_is_documented(documented: dict[str, Any], shipped: str) -
 def test_no_line_in_force_makes_the_hook_parse_the_file(shipped: str) -> None:
     """The hook reads the file before it starts the worker, and parses it only for `enabled`."""
     assert not [line for line in shipped.splitlines() if "enabled" in line.partition("#")[0]]
+
+
+ADDED = """
+import os, sys
+from pathlib import Path
+before = set(os.environ)
+import cv2, onnxruntime
+from pam_faceid.adapters.cameras.quiet import quieten_opencv
+from pam_faceid.adapters.cameras.videos import video_frames
+from pam_faceid.demo.camera import record_print
+quieten_opencv()
+portrait, video = map(Path, sys.argv[1:])
+record_print(portrait, video, phase=1.0)
+with video.open("rb") as file:
+    next(video_frames(file.fileno(), name=video.name, frames_per_second=None))
+print(sorted(set(os.environ) ^ before))
+"""
+
+
+def test_no_library_adds_a_variable_under_a_thread_that_reads_one(
+    repository: Path, tmp_path: Path
+) -> None:
+    """It moves all of them: an observer died of that, once in a thousand looks."""
+    portrait = repository / "pam_faceid/demo/portraits/collins.jpg"
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", ADDED, portrait, tmp_path / "print.avi"],
+        env=LASTING_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == "[]\n"
 
 
 def test_an_observer_starts_the_same_under_systemd_and_without_it(repository: Path) -> None:

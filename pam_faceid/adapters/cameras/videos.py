@@ -52,7 +52,7 @@ def video_frames(
     try:
         capture = cv2.VideoCapture("fd:", cv2.CAP_FFMPEG)
     finally:
-        del os.environ[_OPTIONS]  # of this video alone
+        os.environ[_OPTIONS] = ""  # of this video alone; it stays, or others would move
     try:
         yield from _decoded(capture, name=name, wanted_rate=frames_per_second)
     finally:
