@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from pam_faceid.adapters import sandbox
+from pam_faceid.adapters.cameras.quiet import CAPTURE_ENVIRONMENT
 from pam_faceid.apps.observer import Observer, Sight
 from pam_faceid.apps.protocol import Channel, peer_of
 from pam_faceid.core.errors import FaceIdError
@@ -36,8 +37,7 @@ LIBRARY_ENVIRONMENT: Final = {
     # variable moves all of them, under a thread in which onnxruntime just looks for one.
     "LD_LIBRARY_PATH": "",
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "",
-    "OPENCV_FFMPEG_LOGLEVEL": "-8",  # AV_LOG_QUIET
-    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",
+    **CAPTURE_ENVIRONMENT,
 }
 # Read when a process starts, so for those that outlive an attempt and start anew: one arena, and
 # what is large goes back to the kernel. Else each look leaves a little more behind.
